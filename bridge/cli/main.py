@@ -1,0 +1,25 @@
+"""The root of the command line. Catches what is ours and prints one line; shows the rest whole."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bridge import __version__
+from bridge.errors import BridgeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bridge")
+def cli() -> None:
+    """Abaco Bridge: Abaco actors on a Slurm cluster."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and exit status 1."""
+    try:
+        cli()
+    except BridgeError as error:
+        click.echo(f"bridge: {error.message}", err=True)
+        sys.exit(1)

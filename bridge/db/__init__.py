@@ -1,0 +1,36 @@
+"""The database: models, sessions, migrations. What the API and the scheduler meet in.
+
+Door: `Database` (engine and sessions) and the models. Invariants of the design that SQL can hold
+are constraints here: a message belongs to one execution, an execution to at most one array, a
+final status has a finish time, an array's token is unique.
+"""
+
+from bridge.db.base import Base
+from bridge.db.models import (
+    Actor,
+    Array,
+    ClusterUser,
+    Execution,
+    Image,
+    Lease,
+    Log,
+    Message,
+    Permission,
+    Worker,
+)
+from bridge.db.session import Database
+
+__all__ = [
+    "Actor",
+    "Array",
+    "Base",
+    "ClusterUser",
+    "Database",
+    "Execution",
+    "Image",
+    "Lease",
+    "Log",
+    "Message",
+    "Permission",
+    "Worker",
+]

@@ -1,0 +1,277 @@
+"""The tables. One module while they are few and refer to each other.
+
+Times are aware UTC. Ids are text (bridge.core.ids). The queue is `executions`: what waits is
+``status = SUBMITTED and array_id is null``, and a partial index holds exactly that, so that
+finished rows cost nothing to the scheduler.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from bridge.core.statuses import (
+    ActorStatus,
+    ArrayStatus,
+    ExecutionStatus,
+    ImageStatus,
+    Level,
+    WorkerStatus,
+)
+from bridge.db.base import Base, status_column
+
+# SQLite numbers rows by itself only in a column of type INTEGER.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Image(Base):
+    """A Docker image reference as one tenant's actors on one cluster use it."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("cluster", "tenant", "reference"),
+        CheckConstraint("status <> 'READY' or (digest is not null and sif_path is not null)",
+                        name="ready_has_file"),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    cluster: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(64))
+    reference: Mapped[str] = mapped_column(String(512))
+    status: Mapped[ImageStatus] = mapped_column(status_column(ImageStatus))
+    status_message: Mapped[str] = mapped_column(Text, default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    digest: Mapped[str | None] = mapped_column(String(128))
+    sif_path: Mapped[str | None] = mapped_column(Text)
+    # The image's own configuration as the registry gives it: Entrypoint, Cmd, WorkingDir, Env.
+    config: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    create_time: Mapped[datetime]
+
+
+class Actor(Base):
+    """An Abaco actor (abaco_contract.md 4.1). Deleted ones stay while their executions need them.
+
+    `uid` and `gid` are the owner's on the cluster, found when the actor is registered.
+    """
+
+    __tablename__ = "actors"
+    __table_args__ = (
+        Index("ix_actors_tenant_live", "tenant", "create_time"),
+        CheckConstraint("stateless or coalesce(max_workers, 1) = 1", name="stateful_one_worker"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(64))
+    cluster: Mapped[str] = mapped_column(String(64))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    image: Mapped[str] = mapped_column(String(512))
+    name: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, default="")
+    status: Mapped[ActorStatus] = mapped_column(status_column(ActorStatus))
+    status_message: Mapped[str] = mapped_column(Text, default="")
+    stateless: Mapped[bool] = mapped_column(default=True)
+    state: Mapped[Any] = mapped_column(JSON, default=dict)
+    type: Mapped[str] = mapped_column(String(32), default="none")
+    link: Mapped[str] = mapped_column(Text, default="")
+    webhook: Mapped[str] = mapped_column(Text, default="")
+    hints: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    token: Mapped[Any] = mapped_column(JSON)  # "false"/"true" by default, a boolean when given
+    privileged: Mapped[bool] = mapped_column(default=False)
+    use_container_uid: Mapped[bool] = mapped_column(default=False)
+    default_environment: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    mounts: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    max_workers: Mapped[int | None]
+    mem_limit: Mapped[str | None] = mapped_column(String(32))
+    max_cpus: Mapped[int | None] = mapped_column(BigInteger)
+    queue: Mapped[str] = mapped_column(String(64), default="default")
+    revision: Mapped[int] = mapped_column(default=1)
+    uid: Mapped[int | None]
+    gid: Mapped[int | None]
+    tasdir: Mapped[str | None] = mapped_column(Text)
+    log_ex: Mapped[int | None]
+    cron_on: Mapped[bool] = mapped_column(default=False)
+    cron_schedule: Mapped[str | None] = mapped_column(Text)
+    cron_next_ex: Mapped[str | None] = mapped_column(Text)
+    create_time: Mapped[datetime]
+    last_update_time: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    # Mean run time of this actor's containers, for packing; none yet: null.
+    mean_run_s: Mapped[float | None]
+
+    image_row: Mapped[Image] = relationship()
+
+
+class Permission(Base):
+    """A user's level on an actor."""
+
+    __tablename__ = "permissions"
+
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    level: Mapped[Level] = mapped_column(status_column(Level))
+
+
+class Array(Base):
+    """One planned job array. `id` is its token and, with a prefix, its Slurm job name."""
+
+    __tablename__ = "arrays"
+    __table_args__ = (
+        CheckConstraint("status <> 'SUBMITTED' or array_job_id is not null",
+                        name="submitted_has_job"),
+        CheckConstraint("(status = 'ENDED') = (ended_at is not null)", name="ended_has_time"),
+        Index("ix_arrays_live", "status", sqlite_where=text("status <> 'ENDED'"),
+              postgresql_where=text("status <> 'ENDED'")),
+    )  # fmt: skip
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    cluster: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(64))
+    username: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    sif_path: Mapped[str] = mapped_column(Text)
+    spool: Mapped[str] = mapped_column(Text)
+    task_count: Mapped[int]
+    message_count: Mapped[int]
+    chunk_sizes: Mapped[list[Any]] = mapped_column(JSON)
+    # The resources and the place in Slurm that the plan decided on: see launcher.context.
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    status: Mapped[ArrayStatus] = mapped_column(status_column(ArrayStatus))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    array_job_id: Mapped[int | None] = mapped_column(BigInteger)
+    planned_at: Mapped[datetime]
+    submitted_at: Mapped[datetime | None]
+    unseen_since: Mapped[datetime | None]  # Slurm did not list it from then on
+    stop_requested: Mapped[bool] = mapped_column(default=False)
+    ended_at: Mapped[datetime | None]
+    purged: Mapped[bool] = mapped_column(default=False)  # its spool directory is gone
+
+
+class Worker(Base):
+    """One array task under one restart count: an Abaco worker."""
+
+    __tablename__ = "workers"
+    __table_args__ = (UniqueConstraint("array_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    array_id: Mapped[str] = mapped_column(ForeignKey("arrays.id"))
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), index=True)
+    name: Mapped[str] = mapped_column(String(32))  # "<task index>.<restart count>"
+    host: Mapped[str] = mapped_column(String(255), default="")
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    status: Mapped[WorkerStatus] = mapped_column(status_column(WorkerStatus))
+    journal_offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    fenced_at: Mapped[datetime | None]  # from then on it can start nothing more
+    settled: Mapped[bool] = mapped_column(default=False)
+    create_time: Mapped[datetime]
+    last_execution_time: Mapped[datetime | None]
+    last_health_check_time: Mapped[datetime | None]
+
+
+class Execution(Base):
+    """One run of one actor on one message (abaco_contract.md 4.2)."""
+
+    __tablename__ = "executions"
+    __table_args__ = (
+        CheckConstraint("(status in ('COMPLETE', 'ERROR')) = (finish_time is not null)",
+                        name="final_has_finish"),
+        CheckConstraint("status <> 'RUNNING' or (array_id is not null and worker_id is not null)",
+                        name="running_has_worker"),
+        Index("ix_executions_actor", "actor_id", "seq"),
+        Index("ix_executions_queue", "actor_id", "seq",
+              sqlite_where=text("status = 'SUBMITTED' and array_id is null"),
+              postgresql_where=text("status = 'SUBMITTED' and array_id is null")),
+        Index("ix_executions_array_open", "array_id", "seq",
+              sqlite_where=text("status in ('SUBMITTED', 'RUNNING') and array_id is not null"),
+              postgresql_where=text("status in ('SUBMITTED', 'RUNNING') and array_id is not null")),
+    )  # fmt: skip
+
+    seq: Mapped[int] = mapped_column(_Serial, primary_key=True)  # the order of arrival
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"))
+    actor_revision: Mapped[int]
+    executor: Mapped[str] = mapped_column(String(64))
+    status: Mapped[ExecutionStatus] = mapped_column(status_column(ExecutionStatus))
+    array_id: Mapped[str | None] = mapped_column(ForeignKey("arrays.id"))
+    # In how many plans it was without ever being started; a bound keeps a broken node from
+    # swallowing it again and again.
+    plan_count: Mapped[int] = mapped_column(default=0)
+    worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
+    message_received_time: Mapped[datetime]
+    start_time: Mapped[datetime | None]
+    finish_time: Mapped[datetime | None]
+    runtime: Mapped[int] = mapped_column(default=0)  # whole seconds
+    cpu: Mapped[int] = mapped_column(BigInteger, default=0)  # nanoseconds
+    io: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes read and written
+    max_rss_kib: Mapped[int] = mapped_column(BigInteger, default=0)
+    exit_code: Mapped[int | None]
+    final_state: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+
+class Message(Base):
+    """What was posted; gone when its execution is final."""
+
+    __tablename__ = "messages"
+
+    execution_id: Mapped[str] = mapped_column(ForeignKey("executions.id"), primary_key=True)
+    content_type: Mapped[str] = mapped_column(String(64))  # str, application/json, octet-stream
+    payload: Mapped[bytes] = mapped_column(LargeBinary)  # text as UTF-8, as the container sees it
+    environment: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Log(Base):
+    """The log of an execution: stdout and stderr in the order of arrival, cut at the limit."""
+
+    __tablename__ = "logs"
+
+    execution_id: Mapped[str] = mapped_column(ForeignKey("executions.id"), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Lease(Base):
+    """Who may act as the one active scheduler, until when."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(128))
+    expires_at: Mapped[datetime]
+
+
+class ClusterUser(Base):
+    """What the cluster itself says of a user: the answer of its ``getent``, asked by the scheduler.
+
+    The API, which never touches the cluster, registers an actor only for a user known here; the
+    scheduler looks up those that the API has asked for.
+    """
+
+    __tablename__ = "cluster_users"
+
+    cluster: Mapped[str] = mapped_column(String(64), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    requested_at: Mapped[datetime]
+    checked_at: Mapped[datetime | None]
+    uid: Mapped[int | None]  # null after checked_at: no such user, or one that may not be used
+    gid: Mapped[int | None]
+    home: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text, default="")

@@ -1,0 +1,9 @@
+"""A site: its clusters, tenants and limits, described in one TOML file.
+
+Door: `load_site` and the models of bridge.sites.model.
+"""
+
+from bridge.sites.load import load_site
+from bridge.sites.model import Cluster, Mount, Site, Tenant
+
+__all__ = ["Cluster", "Mount", "Site", "Tenant", "load_site"]
