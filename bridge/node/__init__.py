@@ -1,0 +1,68 @@
+"""What runs on the cluster as the actor's owner: agent and worker, and the spool they share.
+
+Python 3.6 or later and the standard library alone: compute nodes have their system's python3 and
+nothing of ours installed. The modules are packed as one zipapp (bridge.node.build), named by its
+hash. This page is the protocol between the bridge and the workers; `PROTOCOL_VERSION` changes when
+it does.
+
+The spool of one array, a directory of the owner's with mode 0700::
+
+    array.json                  what all messages share (see below); written before submission
+    inbox/000001.jsonl          a chunk: messages, one a line
+    claimed/000001.<worker>.jsonl   a chunk that this worker owns
+    returned/000001.jsonl       a chunk that the bridge took back
+    payload/<execution id>      a payload too large for a line
+    owner                       the array job id that owns this array, made by link(2)
+    journal/<worker>.jsonl      appended by that worker alone
+    journal/<worker>.fenced     the same file after the bridge has fenced the worker off
+    logs/<execution id>         a log too large for the journal
+    cancel/<execution id>       order: end this execution
+    stop                        order: take nothing more
+
+A worker is named ``<task index>.<restart count>``. It claims a chunk by renaming it from inbox/ to
+claimed/ with its own name: rename is atomic, has one winner, and says in one step who owns the
+chunk; the bridge takes chunks back by the same operation. (The design spoke of O_EXCL files in
+claims/. A rename needs no second file and cannot be cut between "claimed" and "by whom".) A rename
+that a network filesystem repeats may answer ENOENT although it worked: the claimed name is looked
+for before giving up.
+
+Never twice: before a container starts, the worker appends a `started` record, flushes it to the
+disk, and then looks whether its journal still stands under its name. The bridge fences a worker
+that is gone, or may be, by renaming its journal; whatever is not `started` in there can never be
+started by that worker any more and goes back to the queue.
+
+``array.json``::
+
+    version, array, actor      protocol version, the array's token, the actor's id
+    apptainer, sif             the runtime's program, the image file
+    command                    list: the image's Entrypoint + Cmd
+    workdir                    the image's WorkingDir or null
+    binds                      list of [host path, container path, "ro" | "rw"]
+    environment                object: what all messages share; a message's own names win
+    log_limit_bytes            a longer log is cut while it streams
+    inline_log_bytes           a longer log goes to logs/ instead of the journal
+    max_run_time_s             limit of one execution, 0 for none
+    kill_grace_s               from SIGTERM to SIGKILL
+    idle_timeout_s             how long a worker without work waits for more chunks
+    time_limit_s               of the array task, where Slurm does not tell its end
+    reuse                      "none"
+
+A message (a line of a chunk)::
+
+    id                         execution id
+    env                        object: this message's environment; wins over the array's
+    msg                        text for MSG; absent for binary messages
+    data | file                binary messages: base64, or true when payload/<id> holds it
+
+Journal records, each a line of JSON with ``t`` and ``at`` (seconds since the epoch)::
+
+    joined    worker, host, pid, job (this task's job id), array_job
+    started   id
+    finished  id, started_at, exit_code (0..255; 128+n for signal n), runtime_error (text when the
+              container runtime failed and the actor never ran, else null), ended_by (null,
+              "cancel", "time_limit", "signal"), pid, cpu_ns, max_rss_kib, io_bytes,
+              log (text; null when logs/<id> has it), log_bytes, log_truncated
+    left      why ("empty", "stop", "time", "signal", "not_owner"), remaining (ids not started)
+"""
+
+PROTOCOL_VERSION = 1
