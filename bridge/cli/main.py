@@ -7,6 +7,8 @@ import sys
 import click
 
 from bridge import __version__
+from bridge.cli.sandbox import sandbox
+from bridge.cli.scheduler import scheduler
 from bridge.errors import BridgeError
 
 
@@ -14,6 +16,10 @@ from bridge.errors import BridgeError
 @click.version_option(__version__, prog_name="bridge")
 def cli() -> None:
     """Abaco Bridge: Abaco actors on a Slurm cluster."""
+
+
+for command in (sandbox, scheduler):
+    cli.add_command(command)
 
 
 def main() -> None:

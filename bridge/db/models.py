@@ -159,9 +159,10 @@ class Array(Base):
     planned_at: Mapped[datetime]
     submitted_at: Mapped[datetime | None]
     unseen_since: Mapped[datetime | None]  # Slurm did not list it from then on
-    stop_requested: Mapped[bool] = mapped_column(default=False)
+    closing_at: Mapped[datetime | None]  # since then nothing more can be claimed or started
+    stop_requested: Mapped[bool] = mapped_column(default=False)  # its actor was deleted
+    failed: Mapped[bool] = mapped_column(default=False)  # what is open ends ERROR with `reason`
     ended_at: Mapped[datetime | None]
-    purged: Mapped[bool] = mapped_column(default=False)  # its spool directory is gone
 
 
 class Worker(Base):
@@ -178,6 +179,7 @@ class Worker(Base):
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[WorkerStatus] = mapped_column(status_column(WorkerStatus))
     journal_offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    dead_reason: Mapped[str | None] = mapped_column(Text)  # why it is taken for gone
     fenced_at: Mapped[datetime | None]  # from then on it can start nothing more
     settled: Mapped[bool] = mapped_column(default=False)
     create_time: Mapped[datetime]
@@ -211,6 +213,7 @@ class Execution(Base):
     executor: Mapped[str] = mapped_column(String(64))
     status: Mapped[ExecutionStatus] = mapped_column(status_column(ExecutionStatus))
     array_id: Mapped[str | None] = mapped_column(ForeignKey("arrays.id"))
+    chunk: Mapped[int | None]  # its place in the array's inbox, counted from 1
     # In how many plans it was without ever being started; a bound keeps a broken node from
     # swallowing it again and again.
     plan_count: Mapped[int] = mapped_column(default=0)

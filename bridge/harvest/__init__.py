@@ -1,1 +1,21 @@
-"""The harvest room."""
+"""Reading results back: what a worker's journal says, and what that makes of executions.
+
+A journal is written by the owner's worker and may be forged by the owner: every record is checked
+for form, and believed for executions that were given to that array and for nothing else.
+"""
+
+from bridge.harvest.apply import apply_records, end_lost, has_open, requeue
+from bridge.harvest.records import Finished, Joined, Left, Record, Started, parse_records
+
+__all__ = [
+    "Finished",
+    "Joined",
+    "Left",
+    "Record",
+    "Started",
+    "apply_records",
+    "end_lost",
+    "has_open",
+    "parse_records",
+    "requeue",
+]

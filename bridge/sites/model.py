@@ -57,6 +57,7 @@ class Cluster(_Table):
     )
     max_workers_per_actor: int = Field(6, gt=0, description="Where an actor names no number.")
     target_task_s: int = Field(600, gt=0, description="Estimated work of one worker, seconds.")
+    max_messages_per_array: int = Field(10_000, gt=0, description="Bound of one array's spool.")
     linger_s: float = Field(1.0, ge=0, description="Waiting for a burst to arrive whole, seconds.")
     lost_after_s: float = Field(
         30.0, gt=0, description="A submission that Slurm does not know after this is lost, seconds."
@@ -100,7 +101,9 @@ class Tenant(_Table):
 class Limits(_Table):
     """Limits of the whole site."""
 
-    max_message_bytes: int = Field(500_000_000, gt=0, description="Largest binary message, bytes.")
+    max_message_bytes: int = Field(
+        33_554_432, gt=0, le=33_554_432, description="Largest binary message, bytes."
+    )
     max_text_message_bytes: int = Field(
         1_048_576, gt=0, description="Largest form or JSON body, bytes."
     )

@@ -1,1 +1,10 @@
-"""The slurm room."""
+"""Asking Slurm: one port, several ways (commands now; slurmrestd, pyslurm and a fake beside it).
+
+Submission and cancelling are done through the owner's session; questions about all jobs at once
+through one session of the bridge's own.
+"""
+
+from bridge.slurm.commands import SlurmCommands
+from bridge.slurm.port import JobRow, SlurmPort
+
+__all__ = ["JobRow", "SlurmCommands", "SlurmPort"]

@@ -1,0 +1,106 @@
+"""``bridge scheduler``: the process that submits and harvests."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import click
+
+from bridge import logs
+from bridge.clock import SystemClock
+from bridge.db import Database
+from bridge.errors import SettingsError
+from bridge.scheduler.context import ClusterContext, no_hook
+from bridge.scheduler.lease import SchedulerLease
+from bridge.scheduler.loop import SchedulerLoop
+from bridge.sessions import SessionPool, UserSession
+from bridge.sessions.pool import AgentProgram, Opener, local_opener, setuid_opener
+from bridge.sessions.spawner import start_and_drop
+from bridge.settings import read_settings
+from bridge.sites import Site, load_site
+from bridge.slurm import SlurmCommands
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option(
+    "--service-user",
+    default="bridge",
+    show_default=True,
+    help="Where a cluster's session is setuid: whom to become once the spawner is started.",
+)
+def scheduler(service_user: str) -> None:
+    """Run the scheduler: one is active, others stand by.
+
+    Started as root where a cluster's `session` is "setuid". Only a small spawner keeps root's
+    rights; this process goes on as the service user.
+    """
+    settings = read_settings()
+    logs.configure(settings.log_level)
+    site = load_site(settings.site_file)
+    program = AgentProgram()
+    python = next(iter(site.clusters.values())).node_python
+    local = local_opener(program.argv(python))
+    owners = local
+    if any(cluster.session == "setuid" for cluster in site.clusters.values()):
+        min_uid = min(cluster.min_uid for cluster in site.clusters.values())
+        try:
+            spawner = start_and_drop(service_user, min_uid, program.argv(python), program.remove)
+        except (LookupError, PermissionError) as error:
+            raise SettingsError(
+                f"The site asks for the setuid way, but {error}. Start `bridge scheduler` as root, "
+                'or set session = "local" in the site file.'
+            ) from error
+        owners = setuid_opener(spawner)
+    database = Database(settings.database_url)
+    contexts = _contexts(site, database, program, owners, local)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    SchedulerLoop(contexts, SchedulerLease(database, SystemClock())).run(stop)
+    for context in contexts:
+        context.sessions.close()
+    database.close()
+    program.remove()
+
+
+def _contexts(
+    site: Site, database: Database, program: AgentProgram, owners: Opener, local: Opener
+) -> list[ClusterContext]:
+    own = SessionPool(local)
+
+    def observer() -> UserSession:
+        return own.session("bridge")
+
+    return [
+        ClusterContext(
+            name=name,
+            site=site,
+            database=database,
+            sessions=SessionPool(owners if cluster.session == "setuid" else local),
+            observer=observer,
+            slurm=SlurmCommands(observer),
+            clock=SystemClock(),
+            program=(program.data, program.digest),
+            at=crash_hook(),
+        )
+        for name, cluster in site.clusters.items()
+    ]
+
+
+def crash_hook() -> Callable[[str], None]:
+    """Return the test hook: BRIDGE_CRASH_AT names a point at which this process kills itself."""
+    point = os.environ.get("BRIDGE_CRASH_AT", "")
+    if not point:
+        return no_hook
+
+    def crash(reached: str) -> None:
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return crash

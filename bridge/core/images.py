@@ -1,0 +1,67 @@
+"""Docker image references: parsed and written in one normal form.
+
+Source: the grammar of distribution/reference (docker.io and library/ are implied, the tag is
+``latest`` where neither tag nor digest is given).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bridge.errors import InvalidField
+
+_REGISTRY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z")
+_PATH = re.compile(
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*\Z"
+)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """One image: `registry` (host[:port]), `repository`, and a `tag` or a `digest`."""
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str | None
+
+    def __str__(self) -> str:
+        """Return the normal form, e.g. ``docker.io/library/debian:trixie``."""
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.registry}/{self.repository}{tag}{digest}"
+
+
+def parse_image(text: str) -> ImageReference:
+    """Return the reference that `text` names, with Docker's defaults filled in.
+
+    Raises:
+        InvalidField: `text` is no image reference; says which part.
+    """
+    rest = text.removeprefix("docker://")
+    rest, _, digest = rest.partition("@")
+    head, slash, tail = rest.rpartition("/")
+    tail, _, tag = tail.partition(":")
+    path = f"{head}{slash}{tail}"
+    first, slash, others = path.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        registry, repository = first, others
+    else:
+        registry, repository = "docker.io", path if slash else f"library/{path}"
+    for value, pattern, what in (
+        (registry, _REGISTRY, "registry"),
+        (repository, _PATH, "repository"),
+        (tag or "latest", _TAG, "tag"),
+        (digest or "sha256:" + "0" * 64, _DIGEST, "digest"),
+    ):
+        if not pattern.match(value) or len(text) > 512:
+            raise InvalidField(
+                f"Invalid image reference {text[:100]!r}: its {what} is {value[:100]!r}; expected "
+                "the form [registry[:port]/]repository[:tag][@sha256:digest]."
+            )
+    return ImageReference(
+        registry, repository, tag or (None if digest else "latest"), digest or None
+    )

@@ -1,0 +1,88 @@
+"""What the bridge writes into an array's spool: see bridge.node for the form."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from bridge.core.messages import BINARY
+from bridge.db import Actor, Array, Image, Message
+from bridge.node import PROTOCOL_VERSION
+from bridge.sites import Cluster, Limits
+
+# Up to here a log travels in the journal and a binary message in its line: small executions cost
+# no file of their own.
+INLINE_BYTES = 64 * 1024
+
+
+def build_array_json(
+    array: Array, actor: Actor, image: Image, cluster: Cluster, limits: Limits
+) -> bytes:
+    """Return array.json: what all messages of the array share."""
+    config = image.config or {}
+    command = list(config.get("Entrypoint") or []) + list(config.get("Cmd") or [])
+    document = {
+        "version": PROTOCOL_VERSION,
+        "array": array.id,
+        "actor": actor.id,
+        "apptainer": cluster.apptainer,
+        "sif": array.sif_path,
+        "command": command,
+        "workdir": config.get("WorkingDir") or None,
+        "binds": [[m["host_path"], m["container_path"], m["mode"]] for m in actor.mounts],
+        "environment": _environment(actor),
+        "log_limit_bytes": limits.max_log_length,
+        "inline_log_bytes": INLINE_BYTES,
+        "max_run_time_s": cluster.max_run_time_s,
+        "kill_grace_s": cluster.kill_grace_s,
+        "idle_timeout_s": 0,
+        "time_limit_s": array.request["time_limit_s"],
+        "reuse": "none",
+    }
+    return json.dumps(document, indent=1).encode()
+
+
+def _environment(actor: Actor) -> dict[str, str]:
+    """Return the rows of abaco_contract.md 5.1 that are the same for every message."""
+    return {
+        **{name: str(value) for name, value in actor.default_environment.items()},
+        "_abaco_access_token": "",
+        "_abaco_actor_id": actor.id,
+        "_abaco_actor_dbid": f"{actor.tenant}_{actor.id}",
+        "_abaco_container_repo": actor.image,
+        "_abaco_actor_name": str(actor.name),
+        "_abaco_actor_state": repr(actor.state),
+        "_actor_configs": "{}",
+    }
+
+
+def build_message(message: Message) -> tuple[str, bytes | None]:
+    """Return a message's line of its chunk, and its payload where that needs a file of its own."""
+    line: dict[str, Any] = {"id": message.execution_id, "env": dict(message.environment)}
+    payload: bytes | None = None
+    if message.content_type == BINARY:
+        if len(message.payload) > INLINE_BYTES:
+            line["file"] = True
+            payload = message.payload
+        else:
+            line["data"] = base64.b64encode(message.payload).decode()
+    else:
+        line["msg"] = message.payload.decode()
+    return json.dumps(line), payload
+
+
+def chunk_name(number: int) -> str:
+    """Return the name of a chunk in the inbox, counted from 1."""
+    return f"{number:06}.jsonl"
+
+
+def chunk_number(name: str) -> int | None:
+    """Return the number of a chunk by a name in inbox/, claimed/ or returned/, else None."""
+    head = name.partition(".")[0]
+    return int(head) if len(head) == 6 and head.isdigit() else None
+
+
+def chunk_owner(name: str) -> str:
+    """Return the worker that a name in claimed/ speaks of (``000001.<worker>.jsonl``)."""
+    return name.removesuffix(".jsonl").partition(".")[2]

@@ -1,0 +1,132 @@
+"""Closing an array: after this nothing of it can start, and what it left is settled.
+
+Each step may be repeated, so a crash between any two of them is mended by the next tick.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from sqlalchemy import select, true
+
+from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
+from bridge.db import Array, Execution, Worker
+from bridge.errors import FileRefused, SessionError, SlurmError
+from bridge.harvest import end_lost, requeue
+from bridge.launcher.context import job_name
+from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.journals import read_journals
+from bridge.scheduler.workers import fence
+from bridge.sessions import UserSession
+
+log = logging.getLogger(__name__)
+
+# An owner who cannot be reached for this long (account gone, filesystem lost) is not waited for.
+GIVE_UP_AFTER = timedelta(hours=1)
+
+
+def close_array(context: ClusterContext, token: str, reason: str, *, failed: bool = False) -> None:
+    """Decide that the array is over; `finish_closing` does the rest.
+
+    Args:
+        context: the cluster.
+        token: the array.
+        reason: why, as an owner should read it.
+        failed: what was not started ends ERROR with `reason` instead of going back to the queue.
+    """
+    with context.database.begin() as session:
+        array = session.get_one(Array, token)
+        if array.status not in (ArrayStatus.CLOSING, ArrayStatus.ENDED):
+            array.status = ArrayStatus.CLOSING
+            array.closing_at = context.clock.now()
+            array.reason = reason
+            array.failed = failed
+    log.info("closing", extra={"facts": {"array": token, "reason": reason}})
+
+
+def closing_tick(context: ClusterContext) -> int:
+    """Bring every closing array one step nearer to its end; return how many ended."""
+    with context.database.read() as session:
+        arrays = session.scalars(
+            select(Array).where(Array.cluster == context.name, Array.status == ArrayStatus.CLOSING)
+        ).all()
+    return sum(_finish_closing(context, array) for array in arrays)
+
+
+def _finish_closing(context: ClusterContext, array: Array) -> bool:
+    now = context.clock.now()
+    try:
+        owner = context.session(array)
+        take_back_inbox(owner, array)
+        if not _all_gone(context, owner, array):
+            return False
+        read_journals(context, owner, array)
+        _remove_spool(owner, array)
+    except (SessionError, SlurmError) as error:
+        if array.closing_at is None or now - array.closing_at < GIVE_UP_AFTER:
+            log.warning("closing waits: %s", error.message, extra={"facts": {"array": array.id}})
+            return False
+        with context.database.begin() as session:
+            session.merge(array).failed = True
+    _end(context, array.id)
+    return True
+
+
+def take_back_inbox(owner: UserSession, array: Array) -> None:
+    """Move every chunk that no worker has claimed out of reach: a rename has one winner."""
+    inbox = f"{array.spool}/inbox"
+    entries = owner.list(inbox)
+    if entries:
+        owner.put(f"{array.spool}/stop", b"")
+    for entry in entries:
+        try:
+            owner.rename(f"{inbox}/{entry.name}", f"{array.spool}/returned/{entry.name}")
+        except FileRefused as error:
+            if error.facts.get("kind") != "missing":  # a worker was quicker: the chunk is its own
+                raise
+
+
+def _all_gone(context: ClusterContext, owner: UserSession, array: Array) -> bool:
+    """Cancel what Slurm may still run, fence who may still start; whether all is quiet."""
+    read_journals(context, owner, array)
+    with context.database.read() as session:
+        workers = session.scalars(
+            select(Worker).where(Worker.array_id == array.id, Worker.settled.is_(False))
+        ).all()
+        left = session.scalars(
+            select(Worker.id).where(
+                Worker.array_id == array.id, Worker.status == WorkerStatus.SHUTTING_DOWN
+            )
+        ).all()
+    if array.array_job_id is not None and len(left) < array.task_count:
+        context.slurm.cancel(owner, array.array_job_id, job_name(array.id))
+    fenced = [
+        fence(context, owner, array, worker, array.reason)
+        for worker in workers
+        if worker.status is not WorkerStatus.SHUTTING_DOWN
+    ]
+    return all(fenced)
+
+
+def _remove_spool(owner: UserSession, array: Array) -> None:
+    try:
+        owner.remove(array.spool)
+    except FileRefused as error:  # the owner's own doing, and the owner's own space
+        log.warning("spool stays: %s", error.message, extra={"facts": {"array": array.id}})
+
+
+def _end(context: ClusterContext, token: str) -> None:
+    now = context.clock.now()
+    with context.database.begin() as session:
+        array = session.get_one(Array, token)
+        lost = array.reason or "Its worker ended without a word."
+        running = Execution.status == ExecutionStatus.RUNNING
+        end_lost(session, (Execution.array_id == token) & running, lost, now)
+        if array.failed:
+            end_lost(session, Execution.array_id == token, lost, now)
+        returned = requeue(session, array, true(), now)
+        array.status, array.ended_at = ArrayStatus.ENDED, now
+        for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
+            worker.settled, worker.status = True, WorkerStatus.SHUTTING_DOWN
+    log.info("ended", extra={"facts": {"array": token, "returned": returned}})

@@ -1,0 +1,60 @@
+"""What every tick is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge.clock import Clock
+from bridge.db import Array, Database
+from bridge.sessions import SessionPool, UserSession
+from bridge.sites import Cluster, Site
+from bridge.slurm import SlurmPort
+
+
+def no_hook(point: str) -> None:
+    """Do nothing; tests put a hook here that kills the process at a named point."""
+
+
+@dataclass(frozen=True)
+class ClusterContext:
+    """One cluster and the ways to it.
+
+    Attributes:
+        name: the cluster's name in the site file.
+        site: the whole site.
+        database: what the API and the scheduler meet in.
+        sessions: sessions as its users.
+        observer: opens the bridge's own session.
+        slurm: its Slurm.
+        clock: the time.
+        program: the node side's zipapp and its hash.
+        at: called with the name of each point at which a crash is tested.
+    """
+
+    name: str
+    site: Site
+    database: Database
+    sessions: SessionPool
+    observer: Callable[[], UserSession]
+    slurm: SlurmPort
+    clock: Clock
+    program: tuple[bytes, str]
+    at: Callable[[str], None] = no_hook
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster's table of the site file."""
+        return self.site.clusters[self.name]
+
+    def session(self, array: Array) -> UserSession:
+        """Return a session as the owner of `array`."""
+        return self.sessions.session(array.username)
+
+    def spool_root(self, username: str) -> str:
+        """Return the directory of this user's spools on this cluster."""
+        return self.cluster.spool.replace("{username}", username).replace("{cluster}", self.name)
+
+    def program_path(self, username: str) -> str:
+        """Return where the zipapp of this release lies for this user's workers."""
+        return f"{self.spool_root(username)}/node-{self.program[1][:16]}.pyz"

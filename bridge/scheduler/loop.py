@@ -1,0 +1,118 @@
+"""The loop: APScheduler calls ticks, and lives only here.
+
+Timers only, no job store: what is to be done stands in our own tables. One instance of each tick at
+a time; a tick that is late is run once, not once for each time it missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import delete
+
+from bridge.clock import monotonic_s
+from bridge.db import Log
+from bridge.errors import SlurmError
+from bridge.scheduler.close import close_array, closing_tick
+from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.images import image_tick
+from bridge.scheduler.journals import harvest_tick
+from bridge.scheduler.lease import SchedulerLease
+from bridge.scheduler.plan import plan_tick
+from bridge.scheduler.stop import stop_tick
+from bridge.scheduler.submit import submit_array
+from bridge.scheduler.users import users_tick
+from bridge.scheduler.watch import watch_tick
+
+log = logging.getLogger(__name__)
+
+WORK_S = 0.5
+HARVEST_S = 1.0
+WATCH_S = 2.0
+QUESTIONS_S = 0.5
+HOUSEKEEPING_S = 60.0
+
+
+class SchedulerLoop:
+    """The ticks of one scheduler process over all clusters of the site."""
+
+    def __init__(self, contexts: Sequence[ClusterContext], lease: SchedulerLease) -> None:
+        self._contexts = contexts
+        self._lease = lease
+        self._leading = False
+        self._harvest_due = self._watch_due = 0.0
+        self._timers = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(4)},
+            job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until `stop` is set; a tick under way is finished first."""
+        for seconds, tick in (
+            (WORK_S, self.work),
+            (QUESTIONS_S, lambda: self._each(users_tick)),
+            (QUESTIONS_S, lambda: self._each(image_tick)),
+            (HOUSEKEEPING_S, lambda: self._each(housekeeping)),
+        ):
+            self._timers.add_job(tick, "interval", seconds=seconds)
+        self._timers.start()
+        stop.wait()
+        self._timers.shutdown(wait=True)
+        self._lease.release()
+
+    def work(self) -> None:
+        """Do one round of planning, submitting, harvesting, watching and closing."""
+        leading = self._lease.hold()
+        if leading is not self._leading:
+            log.info("leading" if leading else "standing by")
+            self._leading = leading
+        now = monotonic_s()
+        harvest, watch = now >= self._harvest_due, now >= self._watch_due
+        if harvest:
+            self._harvest_due = now + HARVEST_S
+        if watch:
+            self._watch_due = now + WATCH_S
+        self._each(_plan_and_submit)
+        if harvest:
+            self._each(_harvest_and_close)
+        if watch:
+            self._each(_watch)
+
+    def _each(self, tick: Callable[[ClusterContext], object]) -> None:
+        """Run `tick` on every cluster; what goes wrong on one does not stop the others."""
+        if not self._leading:
+            return
+        for context in self._contexts:
+            try:
+                tick(context)
+            except SlurmError as error:
+                log.warning("Slurm: %s", error.message, extra={"facts": {"cluster": context.name}})
+            except Exception:
+                log.exception("tick failed", extra={"facts": {"cluster": context.name}})
+
+
+def _plan_and_submit(context: ClusterContext) -> None:
+    for token in plan_tick(context):
+        submit_array(context, token)
+
+
+def _harvest_and_close(context: ClusterContext) -> None:
+    for token in harvest_tick(context):
+        close_array(context, token, "All of its messages are done.")
+    closing_tick(context)
+
+
+def _watch(context: ClusterContext) -> None:
+    stop_tick(context)
+    watch_tick(context)
+
+
+def housekeeping(context: ClusterContext) -> None:
+    """Remove expired logs; close idle sessions."""
+    with context.database.begin() as session:
+        session.execute(delete(Log).where(Log.expires_at < context.clock.now()))
+    context.sessions.close_idle()

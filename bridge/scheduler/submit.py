@@ -1,0 +1,109 @@
+"""Submission of what was planned: spool, sbatch as the owner, job id."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import select
+
+from bridge.core.statuses import ArrayStatus
+from bridge.db import Actor, Array, Execution, Image, Message
+from bridge.errors import BridgeError, SlurmUnavailable
+from bridge.launcher import ArrayContext, build_array_json, build_message, render_script
+from bridge.launcher.context import job_name
+from bridge.launcher.spool import chunk_name
+from bridge.scheduler.close import close_array
+from bridge.scheduler.context import ClusterContext
+from bridge.sessions import UserSession
+
+log = logging.getLogger(__name__)
+
+
+def submit_array(context: ClusterContext, token: str) -> None:
+    """Submit the array that was just planned under `token`.
+
+    An unclear answer leaves it PLANNED: the watch looks for it by name. Anything else that goes
+    wrong closes it with the reason.
+    """
+    context.at("planned")
+    with context.database.read() as session:
+        array = session.get_one(Array, token)
+    try:
+        owner = context.session(array)
+        write_spool(context, owner, array)
+        context.at("before_sbatch")
+        job_id = context.slurm.submit(owner, render_script(_script(context, array)))
+    except SlurmUnavailable as error:
+        log.warning("unclear submission: %s", error.message, extra={"facts": {"array": token}})
+        return
+    except (BridgeError, ValueError) as error:
+        log.warning("submission failed: %s", error, extra={"facts": {"array": token}})
+        close_array(context, token, str(error), failed=not getattr(error, "retryable", False))
+        return
+    context.at("after_sbatch")
+    adopt(context, token, job_id)
+    context.at("adopted")
+
+
+def adopt(context: ClusterContext, token: str, job_id: int) -> None:
+    """Record that Slurm has this array under `job_id`."""
+    with context.database.begin() as session:
+        array = session.get_one(Array, token)
+        if array.status is ArrayStatus.PLANNED:
+            array.status = ArrayStatus.SUBMITTED
+            array.array_job_id = job_id
+            array.submitted_at = context.clock.now()
+    log.info("submitted", extra={"facts": {"array": token, "job": job_id}})
+
+
+def write_spool(context: ClusterContext, owner: UserSession, array: Array) -> None:
+    """Write the owner's files; array.json last, so that its presence means the rest is there."""
+    program = context.program_path(array.username)
+    root = context.spool_root(array.username)
+    owner.mkdir(root)
+    if not any(entry.name == program.rpartition("/")[2] for entry in owner.list(root)):
+        owner.put(program, context.program[0])
+    for folder in ("inbox", "claimed", "returned", "payload", "journal", "logs", "cancel"):
+        owner.mkdir(f"{array.spool}/{folder}")
+    for number in range(1, len(array.chunk_sizes) + 1):
+        _write_chunk(context, owner, array, number)
+    with context.database.read() as session:
+        actor = session.get_one(Actor, array.actor_id)
+        image = session.get_one(Image, array.image_id)
+        document = build_array_json(array, actor, image, context.cluster, context.site.limits)
+    owner.put(f"{array.spool}/array.json", document)
+
+
+def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, number: int) -> None:
+    with context.database.read() as session:
+        messages = session.scalars(
+            select(Message)
+            .join(Execution, Execution.id == Message.execution_id)
+            .where(Execution.array_id == array.id, Execution.chunk == number)
+            .order_by(Execution.seq)
+        ).all()
+    lines = []
+    for message in messages:
+        line, payload = build_message(message)
+        if payload is not None:
+            owner.put(f"{array.spool}/payload/{message.execution_id}", payload)
+        lines.append(line + "\n")
+    owner.put(f"{array.spool}/inbox/{chunk_name(number)}", "".join(lines).encode())
+
+
+def _script(context: ClusterContext, array: Array) -> ArrayContext:
+    cluster, request = context.cluster, array.request
+    return ArrayContext(
+        job_name=job_name(array.id),
+        task_count=array.task_count,
+        time_limit_s=request["time_limit_s"],
+        signal_s=min(int(cluster.kill_grace_s) + 10, 60),
+        cpus=request["cpus"],
+        memory_mib=request["memory_mib"],
+        partition=request["partition"],
+        account=request["account"],
+        qos=request["qos"],
+        spool=array.spool,
+        program=context.program_path(array.username),
+        python=cluster.node_python,
+    )

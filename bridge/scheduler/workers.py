@@ -1,0 +1,67 @@
+"""Workers that are gone: fencing them off and settling what they had claimed."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from bridge.db import Array, Execution, Worker
+from bridge.errors import FileRefused
+from bridge.harvest import end_lost, requeue
+from bridge.launcher.spool import chunk_number, chunk_owner
+from bridge.scheduler.context import ClusterContext
+from bridge.sessions import UserSession
+
+log = logging.getLogger(__name__)
+
+
+def fence(
+    context: ClusterContext, owner: UserSession, array: Array, worker: Worker, reason: str
+) -> bool:
+    """Make sure that `worker` starts nothing more; whether that is certain by now.
+
+    The rename comes first; what the worker wrote before it is read after a grace as long as the
+    shared filesystem may show old names.
+    """
+    now = context.clock.now()
+    if worker.fenced_at is None:
+        journal = f"{array.spool}/journal/{worker.name}"
+        try:
+            owner.rename(f"{journal}.jsonl", f"{journal}.fenced")
+        except FileRefused as error:
+            if error.facts.get("kind") != "missing":
+                raise
+        with context.database.begin() as session:
+            row = session.get_one(Worker, worker.id)
+            row.fenced_at, row.dead_reason = now, reason
+        worker.fenced_at = now
+        facts = {"array": array.id, "worker": worker.name, "reason": reason}
+        log.info("fenced", extra={"facts": facts})
+    return now - worker.fenced_at >= timedelta(seconds=context.cluster.fence_grace_s)
+
+
+def settle_worker(
+    context: ClusterContext, owner: UserSession, array: Array, worker: Worker, reason: str
+) -> None:
+    """Settle what a worker that starts nothing more had claimed.
+
+    What it started and did not finish ends ERROR with `reason`; what it did not start goes back to
+    the queue. Its journal has been read to the end by now.
+    """
+    chunks = [
+        number
+        for entry in owner.list(f"{array.spool}/claimed")
+        if chunk_owner(entry.name) == worker.name
+        and (number := chunk_number(entry.name)) is not None
+    ]
+    now = context.clock.now()
+    with context.database.begin() as session:
+        row = session.get_one(Worker, worker.id)
+        if row.settled:
+            return
+        row.settled = True
+        lost = end_lost(session, Execution.worker_id == worker.id, reason, now)
+        back = requeue(session, session.get_one(Array, array.id), Execution.chunk.in_(chunks), now)
+    if lost or back:
+        facts = {"array": array.id, "worker": worker.name, "lost": lost, "returned": back}
+        log.info("settled", extra={"facts": facts})

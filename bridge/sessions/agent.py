@@ -1,0 +1,167 @@
+"""A `UserSession` over a stream to an agent: one JSON object a line, each way.
+
+What comes back was written by a process of the user's and is not trusted: lines are bounded, an
+answer that is not of the right form breaks the session.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bridge.clock import monotonic_s
+from bridge.errors import CommandTimeout, ConnectFailed, FileRefused
+from bridge.sessions.base import Completed, Entry
+
+MAX_LINE_BYTES = 64 << 20
+FILE_TIMEOUT_S = 30.0
+PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class AgentSession:
+    """Speaks to the agent at the other end of `stream`."""
+
+    def __init__(self, username: str, stream: socket.socket) -> None:
+        self.username = username
+        self.broken = False
+        self._stream = stream
+        self._rest = b""
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a program as the user."""
+        answer = self._ask(
+            {
+                "verb": "run",
+                "argv": list(argv),
+                "stdin": base64.b64encode(stdin).decode(),
+                "timeout_s": timeout_s,
+                "env": dict(PLAIN_ENVIRONMENT if env is None else env),
+            },
+            # The agent keeps the time of the command; this is for an agent that does not answer.
+            timeout_s + FILE_TIMEOUT_S,
+        )
+        return Completed(
+            int(answer["exit_status"]), _bytes(answer, "stdout"), _bytes(answer, "stderr")
+        )
+
+    def put(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """Write a file whole."""
+        encoded = base64.b64encode(data).decode()
+        self._ask({"verb": "put", "path": path, "data": encoded, "mode": mode})
+
+    def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Return a piece of a file."""
+        answer = self._ask({"verb": "read", "path": path, "offset": offset, "limit": limit})
+        return _bytes(answer, "data")[:limit]
+
+    def list(self, path: str, limit: int = 10_000) -> list[Entry]:
+        """Return the names in a directory."""
+        try:
+            answer = self._ask({"verb": "list", "path": path, "limit": limit})
+        except FileRefused as error:
+            if error.facts.get("kind") == "missing":
+                return []
+            raise
+        return [
+            Entry(str(item["name"]), str(item["kind"]), int(item["size"]))
+            for item in answer["entries"]
+        ]
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename a file."""
+        self._ask({"verb": "rename", "source": source, "target": target})
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None:
+        """Make a directory."""
+        self._ask({"verb": "mkdir", "path": path, "mode": mode, "parents": True})
+
+    def remove(self, path: str) -> None:
+        """Remove a file or tree."""
+        with contextlib.suppress(_Missing):
+            self._ask({"verb": "remove", "path": path})
+
+    def hello(self) -> dict[str, Any]:
+        """Return who the agent is: version, uid, gid, groups, host."""
+        return self._ask({"verb": "hello"})
+
+    def close(self) -> None:
+        """End the session; the agent ends when its stream does."""
+        self.broken = True
+        self._stream.close()
+
+    def _ask(self, request: dict[str, Any], timeout_s: float = FILE_TIMEOUT_S) -> dict[str, Any]:
+        with self._lock:
+            if self.broken:
+                raise ConnectFailed(f"The session of {self.username} is closed.")
+            self._number += 1
+            request["id"] = self._number
+            try:
+                answer = self._exchange(request, timeout_s)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                self.close()
+                what = f"The agent of {self.username} did not answer {request['verb']}"
+                if isinstance(error, TimeoutError):
+                    raise CommandTimeout(f"{what} within {timeout_s:.0f} s.") from error
+                raise ConnectFailed(f"{what} in the form agreed: {error}.") from error
+        if answer.get("ok") is True:
+            return answer
+        raise _refusal(request, answer)
+
+    def _exchange(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        deadline = monotonic_s() + timeout_s
+        self._stream.settimeout(timeout_s)
+        self._stream.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(self._read_line(deadline))
+        if not isinstance(answer, dict) or answer.get("id") != request["id"]:
+            raise ValueError("answer to another question")
+        return answer
+
+    def _read_line(self, deadline: float) -> bytes:
+        pieces = [self._rest]
+        size = len(self._rest)
+        while b"\n" not in pieces[-1]:
+            self._stream.settimeout(max(0.001, deadline - monotonic_s()))
+            piece = self._stream.recv(1 << 20)
+            if not piece:
+                raise ConnectionResetError("the agent has ended")
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_LINE_BYTES:
+                raise ValueError(f"a line of over {MAX_LINE_BYTES} bytes")
+        line, _, self._rest = b"".join(pieces).partition(b"\n")
+        return line
+
+
+class _Missing(FileRefused):
+    """The file is not there."""
+
+
+def _refusal(request: dict[str, Any], answer: dict[str, Any]) -> Exception:
+    kind, message = str(answer.get("kind")), str(answer.get("message"))[:1000]
+    if kind == "timeout":
+        return CommandTimeout(f"{' '.join(request['argv'][:1])}: {message}")
+    if kind == "missing":
+        return _Missing(message, kind="missing")
+    return FileRefused(message, kind="refused")
+
+
+def _bytes(answer: dict[str, Any], key: str) -> bytes:
+    try:
+        return base64.b64decode(str(answer[key]), validate=True)
+    except (binascii.Error, KeyError) as error:
+        raise ConnectFailed(f"The agent's answer has no readable {key}.") from error

@@ -1,0 +1,75 @@
+"""The port: what can be done as a user on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended: its exit status and what it printed (cut at the agent's limit)."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name in a directory. `kind` is file, directory or other; nothing is followed."""
+
+    name: str
+    kind: str
+    size: int
+
+
+class UserSession(Protocol):
+    """A session as one user. Paths are absolute.
+
+    Every method may raise `ConnectFailed` when the session is broken (open another) and
+    `CommandTimeout` when no answer came; files that are not what they should be raise
+    `FileRefused`, whose ``facts["kind"]`` is ``"missing"`` or ``"refused"``.
+    """
+
+    username: str
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a program with exactly the environment `env` (a plain PATH when none is given)."""
+        ...
+
+    def put(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """Write a file whole: under a temporary name, flushed, then renamed."""
+        ...
+
+    def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Return up to `limit` bytes from `offset` of a regular file of the user's own."""
+        ...
+
+    def list(self, path: str, limit: int = 10_000) -> list[Entry]:
+        """Return the names in a directory; empty when there is none."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename; `FileRefused` with kind missing when `source` is gone."""
+        ...
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None:
+        """Make a directory and its parents; may be repeated."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a tree, following no links; may be repeated."""
+        ...
+
+    def close(self) -> None:
+        """End the session."""
+        ...

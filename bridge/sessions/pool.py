@@ -1,0 +1,131 @@
+"""Open sessions, one a user, closed when idle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from bridge.clock import monotonic_s
+from bridge.errors import ConnectFailed
+from bridge.node.build import build_zipapp
+from bridge.sessions.agent import AgentSession
+from bridge.sessions.base import UserSession
+from bridge.sessions.spawner import agent_environment
+
+IDLE_S = 300.0
+
+
+class Opener(Protocol):
+    """One way of becoming a user: gives the stream to an agent that runs as `username`."""
+
+    def __call__(self, username: str) -> socket.socket:
+        """Return a connected stream, or raise `ConnectFailed`."""
+        ...
+
+
+class AgentProgram:
+    """The zipapp on this host, where agents of any user can read it but none can write."""
+
+    def __init__(self) -> None:
+        self.data, self.digest = build_zipapp()
+        self._folder = Path(tempfile.mkdtemp(prefix="bridge-node-"))
+        self._folder.chmod(0o755)
+        self.path = self._folder / f"node-{self.digest[:16]}.pyz"
+        self.path.write_bytes(self.data)
+        self.path.chmod(0o644)
+
+    def argv(self, python: str) -> list[str]:
+        """Return how an agent is started."""
+        return [python, "-I", str(self.path), "agent"]
+
+    def remove(self) -> None:
+        """Take the file away again."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def local_opener(argv: list[str]) -> Opener:
+    """Return the `local` way: every agent runs as the bridge's own user."""
+
+    def open_local(username: str) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                argv,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL,
+                env=agent_environment(pwd.getpwuid(os.geteuid())),
+                cwd="/",
+                start_new_session=True,
+            )
+        threading.Thread(target=process.wait, daemon=True).start()  # reaps it when it ends
+        return ours
+
+    return open_local
+
+
+def setuid_opener(spawner: socket.socket) -> Opener:
+    """Return the `setuid` way: asks the spawner (bridge.sessions.spawner)."""
+    lock = threading.Lock()
+
+    def open_setuid(username: str) -> socket.socket:
+        with lock:
+            spawner.send(username.encode())
+            answer, descriptors, _, _ = socket.recv_fds(spawner, 4096, 1)
+        if not answer:
+            raise ConnectFailed("The spawner has ended; restart the scheduler.")
+        found = json.loads(answer)
+        if not found["ok"]:
+            raise ConnectFailed(f"No session as {username}: {found['message']}.")
+        return socket.socket(fileno=descriptors[0])
+
+    return open_setuid
+
+
+class SessionPool:
+    """Gives each user's session; opens it when there is none or when it broke."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._open = opener
+        self._sessions: dict[str, tuple[AgentSession, float]] = {}
+        self._lock = threading.Lock()
+
+    def session(self, username: str) -> UserSession:
+        """Return a session as `username`.
+
+        Raises:
+            ConnectFailed: the way of becoming this user failed.
+        """
+        with self._lock:
+            known = self._sessions.get(username)
+            session = known[0] if known and not known[0].broken else None
+            if session is None:
+                session = AgentSession(username, self._open(username))
+                session.hello()
+            self._sessions[username] = (session, monotonic_s())
+            return session
+
+    def close_idle(self) -> None:
+        """Close what has not been asked for in five minutes."""
+        with self._lock:
+            for username, (session, used) in list(self._sessions.items()):
+                if session.broken or monotonic_s() - used > IDLE_S:
+                    session.close()
+                    del self._sessions[username]
+
+    def close(self) -> None:
+        """Close every session."""
+        with self._lock:
+            for session, _ in self._sessions.values():
+                with contextlib.suppress(OSError):
+                    session.close()
+            self._sessions.clear()
