@@ -19,12 +19,18 @@ The spool of one array, a directory of the owner's with mode 0700::
     cancel/<execution id>       order: end this execution
     stop                        order: take nothing more
 
-A worker is named ``<task index>.<restart count>``. It claims a chunk by renaming it from inbox/ to
-claimed/ with its own name: rename is atomic, has one winner, and says in one step who owns the
-chunk; the bridge takes chunks back by the same operation. (The design spoke of O_EXCL files in
-claims/. A rename needs no second file and cannot be cut between "claimed" and "by whom".) A rename
-that a network filesystem repeats may answer ENOENT although it worked: the claimed name is looked
-for before giving up.
+A worker is named ``<task index>.<restart count>``. Before all else it makes `owner`, or reads what
+another has made; if that names another array job, it leaves without writing anything: the name of
+its journal belongs to the owner's worker of the same index. It creates its journal with O_EXCL, so
+the bridge can fence a worker that has not joined yet by creating the journal itself.
+
+It claims a chunk by renaming it from inbox/ to claimed/ with its own name: rename is atomic, has
+one winner, and says in one step who owns the chunk; the bridge takes chunks back by the same
+operation. (The design spoke of O_EXCL files in claims/. A rename needs no second file and cannot be
+cut between "claimed" and "by whom".) A rename that a network filesystem repeats may answer ENOENT
+although it worked: the claimed name is looked for before giving up. A worker learns that it was
+fenced when it next looks, so one more of its claims may appear in claimed/ after the fence, of
+which nothing will start.
 
 Never twice: before a container starts, the worker appends a `started` record, flushes it to the
 disk, and then looks whether its journal still stands under its name. The bridge fences a worker
@@ -54,15 +60,25 @@ A message (a line of a chunk)::
     msg                        text for MSG; absent for binary messages
     data | file                binary messages: base64, or true when payload/<id> holds it
 
-Journal records, each a line of JSON with ``t`` and ``at`` (seconds since the epoch)::
+The container's environment is the image's, the array's, the message's, MSG, and from the worker
+``_abaco_worker_id`` (bridge.node.names). Names that begin with ``_bridge_shim_`` are ours.
+
+Journal records, each a line of JSON with ``t`` and ``at`` (seconds since the epoch). A reader skips
+what is no such line: a write that failed half way leaves one, or an empty one::
 
     joined    worker, host, pid, job (this task's job id), array_job
     started   id
     finished  id, started_at, exit_code (0..255; 128+n for signal n), runtime_error (text when the
               container runtime failed and the actor never ran, else null), ended_by (null,
-              "cancel", "time_limit", "signal"), pid, cpu_ns, max_rss_kib, io_bytes,
-              log (text; null when logs/<id> has it), log_bytes, log_truncated
-    left      why ("empty", "stop", "time", "signal", "not_owner"), remaining (ids not started)
+              "cancel", "time_limit", "signal"), pid, cpu_ns, max_rss_kib, io_bytes (these count the
+              runtime too; 0 when unknown), log (UTF-8, what is none of it replaced; null when
+              logs/<id> has it, as bytes; empty with a runtime_error), log_bytes, log_truncated.
+              Without a `started` before it: ended by "cancel" before it ran (exit_code 143).
+    bad_line  error: a line of a chunk that has no id and was passed over
+    left      why ("empty", "stop", "time", "signal"; "broken" with an `error` when no container can
+              start on this node), remaining (ids not started of the chunk in hand)
+
+The worker exits 0 when it left, 2 when it could not work or go on, 3 when it was fenced.
 """
 
 PROTOCOL_VERSION = 1

@@ -1,0 +1,69 @@
+"""The log of one execution: its head is kept, all of it is counted."""
+
+import codecs
+import os
+from typing import Optional
+
+
+class Capture:
+    """Takes what the actor writes, as it comes.
+
+    Up to `inline_bytes` stay in memory for the journal; a longer log goes to the file at `path`,
+    from its beginning. Of what is beyond `limit_bytes` only the length is kept.
+    """
+
+    def __init__(self, path: str, inline_bytes: int, limit_bytes: int) -> None:
+        self.total_bytes = 0
+        self._path = path
+        self._inline_bytes = inline_bytes
+        self._limit_bytes = limit_bytes
+        self._head = bytearray()
+        self._kept_bytes = 0
+        self._file: Optional[int] = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece."""
+        self.total_bytes += len(data)
+        room = self._limit_bytes - self._kept_bytes
+        if room <= 0:
+            return
+        piece = data[:room]
+        try:
+            self._keep(piece)
+        except OSError:
+            # The disk is full or the quota used up: the actor need not suffer for its log.
+            self._limit_bytes = self._kept_bytes
+        else:
+            self._kept_bytes += len(piece)
+
+    def close(self) -> None:
+        """Close the file; may be repeated."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether something was left out."""
+        return self.total_bytes > self._kept_bytes
+
+    @property
+    def text(self) -> Optional[str]:
+        """The log, None when the file has it. A character that the limit cut in two is left out."""
+        if self._kept_bytes > len(self._head):
+            return None
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return decoder.decode(bytes(self._head), final=not self.is_truncated)
+
+    def _keep(self, piece: bytes) -> None:
+        if self._file is None and self._kept_bytes + len(piece) <= self._inline_bytes:
+            self._head += piece
+            return
+        if self._file is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o600)
+            piece = bytes(self._head) + piece
+            self._head.clear()
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._file, view) :]

@@ -1,0 +1,114 @@
+"""The command line and environment that start one container with Apptainer. Pure: runs nothing.
+
+Tried with Apptainer 1.4.5 (design.md section 6, field.md 2.4):
+
+* Values travel as ``APPTAINERENV_<name>`` with ``--no-eval``: a shell evaluates them otherwise.
+* A single name that is no shell identifier makes Apptainer's embedded shell give up, and *every*
+  variable is lost ("source: /.inject-apptainer-env.sh: invalid var name"); HOME is refused. Such
+  variables travel under names of ours, and the shim hands them on through ``env``, because a shell
+  drops what it cannot name.
+* Inherited file descriptors reach the container: through one the shim says that the actor starts.
+  The runtime's own failures end with 255 as an actor may, so this alone tells them apart.
+* ``--bind`` splits at commas and colons, ``--mount`` takes quoted fields.
+* Without APPTAINER_CONFIGDIR it leaves a directory in the user's home.
+"""
+
+import re
+from typing import Dict, List, NamedTuple, Tuple
+
+from bridge.node.messages import Message
+from bridge.node.spool import Array
+
+BINARY_DATA = "/_abaco_binary_data"
+MARKER_FD = 3
+STARTED = b"started"
+NOT_FOUND = b"not found"
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_REFUSED_BY_APPTAINER = frozenset({"HOME"})
+_CARRIER = "_bridge_shim_"
+
+# Both run in the actor's own /bin/sh: plain POSIX words, and `echo`, which is built in everywhere.
+_LOOK = "command -v \"$1\" >/dev/null 2>&1 || { echo 'not found' >&3; exit 127; }\n"
+_CARRY = """\
+_bridge_shim_n=$1
+shift
+%s
+if command -v env >/dev/null 2>&1; then
+  while [ "$_bridge_shim_n" -gt 0 ]; do
+    eval "set -- \\"\\$_bridge_shim_$_bridge_shim_n\\" \\"\\$@\\""
+    unset "_bridge_shim_$_bridge_shim_n"
+    _bridge_shim_n=$((_bridge_shim_n - 1))
+  done
+  set -- env "$@"
+fi
+unset _bridge_shim_n
+"""
+_GO = 'echo started >&3\nexec 3>&-\nexec "$@"\n'
+SHIM = _LOOK + _GO
+CARRYING_SHIM = _CARRY % _LOOK.strip() + _GO
+
+
+class Launch(NamedTuple):
+    """What a process is started with."""
+
+    argv: List[bytes]
+    env: Dict[bytes, bytes]
+
+
+def build_launch(
+    array: Array, message: Message, own: Dict[str, str], runtime_env: Dict[str, str], data_file: str
+) -> Launch:
+    """Return what starts a container for `message`.
+
+    Args:
+        array: what all messages share.
+        message: the message.
+        own: variables that the worker itself knows; they win.
+        runtime_env: the whole environment of the runtime itself: nothing is inherited.
+        data_file: the file with a binary message, empty when there is none.
+    """
+    names, carried = split_environment(dict(array.environment, **dict(message.env, **own)))
+    argv = [array.apptainer, "--silent", "exec"]
+    argv += ["--containall", "--no-home", "--no-eval", "--writable-tmpfs"]
+    argv += ["--pwd", array.workdir or "/"]
+    for source, target, mode in array.binds:
+        argv += ["--mount", build_mount(source, target, mode)]
+    if data_file:
+        argv += ["--mount", build_mount(data_file, BINARY_DATA, "ro")]
+    argv += [array.sif, "/bin/sh", "-c"]
+    argv += [CARRYING_SHIM, "bridge", str(len(carried))] if carried else [SHIM, "bridge"]
+    argv += array.command
+    env = {_encode(name): _encode(value) for name, value in runtime_env.items()}
+    for number, (name, value) in enumerate(carried, 1):
+        names[_CARRIER + str(number)] = name + "=" + value
+    for name, value in names.items():
+        env[b"APPTAINERENV_" + _encode(name)] = _encode(value)
+    return Launch([_encode(word) for word in argv], env)
+
+
+def split_environment(
+    environment: Dict[str, str],
+) -> Tuple[Dict[str, str], List[Tuple[str, str]]]:
+    """Return the variables that Apptainer takes, and those that have to be carried past it."""
+    names = {}
+    carried = []
+    for name, value in environment.items():
+        if _IDENTIFIER.match(name) and name not in _REFUSED_BY_APPTAINER:
+            names[name] = value
+        else:
+            carried.append((name, value))
+    return names, carried
+
+
+def build_mount(source: str, target: str, mode: str) -> str:
+    """Return a value for ``--mount``: CSV, so that a path may hold commas, colons and quotes."""
+    fields = ["type=bind", "source=" + source, "destination=" + target]
+    if mode == "ro":
+        fields.append("ro")
+    return ",".join('"%s"' % field.replace('"', '""') for field in fields)
+
+
+def _encode(text: str) -> bytes:
+    """Return `text` as UTF-8, whatever the locale of the job: a batch job often has none."""
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,199 @@
+"""The keeper: one process for each container, which starts it, ends it and leaves nothing behind.
+
+It is the subreaper of all that the runtime starts (SIGKILL to Apptainer leaves ``squashfuse_ll``
+behind, field.md 5.2), so it can wait for every one, and what it has waited for is what this one
+message used: rusage of its children, and their I/O, which the kernel adds to the parent that reaps
+them. It lives only as long as its container, and ends it when its worker is gone.
+
+Between the two is a socket pair: the worker sends the seconds of grace to have the container ended;
+the keeper sends one report and exits. The end of the stream tells either that the other is dead.
+"""
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, Dict, Optional, Tuple
+
+from bridge.node import processes
+from bridge.node.container import MARKER_FD, Launch
+
+END_GRACE_S = 3.0  # Slurm's own grace may be as short as 5 s (KillWait), and there is more to do
+LEFTOVER_GRACE_S = 1.0  # for what a container leaves behind
+STUCK_S = 30.0  # a process that sleeps in the kernel (a dead file server) does not even die of KILL
+_KILL_AGAIN_S = 0.05
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
+_AT_START = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores these, its children must not
+
+
+def fork_keeper(launch: Launch, output: int, marker: int) -> Tuple[int, socket.socket]:
+    """Start a keeper; return its process id and our end of its socket.
+
+    Signals are held back meanwhile: one that came between fork and the keeper's own handlers
+    would be told to the worker's.
+    """
+    ours, theirs = socket.socketpair()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_keeper(launch, output, marker, ours, theirs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    theirs.close()
+    return pid, ours
+
+
+def _be_keeper(
+    launch: Launch, output: int, marker: int, ours: socket.socket, theirs: socket.socket
+) -> None:
+    """Keep one container and exit; never returns into the worker's code."""
+    try:
+        ours.close()
+        os.setsid()
+        processes.become_subreaper()
+        theirs.sendall(json.dumps(_Keeper(launch, output, marker, theirs).keep()).encode())
+        os._exit(0)
+    except BaseException:  # noqa: BLE001  # an edge: the worker's frames are above this one
+        traceback.print_exc(file=sys.stderr)
+    finally:
+        os._exit(1)
+
+
+class _Keeper:
+    def __init__(self, launch: Launch, output: int, marker: int, control: socket.socket) -> None:
+        self._control = control
+        self._io_before = _read_io_bytes()
+        self._wake, wake_write = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        self._asked = False
+        self._pid = _spawn(launch, output, marker)
+        os.close(output)
+        os.close(marker)
+        self._status: Optional[int] = None
+        self._kill_at: Optional[float] = None
+        self._give_up_at: Optional[float] = None
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self._asked = True
+
+    def keep(self) -> Dict[str, Any]:
+        """Wait until the container and all it left behind have ended; return the report."""
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        poller.register(self._control.fileno(), select.POLLIN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        while self._reap() and not self._is_stuck():
+            for handle, _ in poller.poll(self._timeout_ms()):
+                if handle == self._wake:
+                    os.read(self._wake, 512)
+                elif self._read_order():
+                    poller.unregister(self._control.fileno())
+            self._press_on()
+        return self._report()
+
+    def _reap(self) -> bool:
+        """Wait for what has ended; return whether anything is left."""
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return True
+                if pid == self._pid:
+                    self._status = status
+        except ChildProcessError:
+            return False
+
+    def _read_order(self) -> bool:
+        """Read the worker's order to end; return whether it was the last: the worker is gone."""
+        data = self._control.recv(64)
+        self._end(float(data) if data else END_GRACE_S)
+        return not data
+
+    def _end(self, grace_s: float) -> None:
+        """Ask the container to end, and see to it after `grace_s`.
+
+        Only the runtime is asked: it passes the signal on to the actor and tidies up after it.
+        """
+        if self._kill_at is None:
+            processes.send(self._pid, signal.SIGTERM, signal.SIGCONT)
+            self._kill_at = time.monotonic() + grace_s
+
+    def _press_on(self) -> None:
+        """Do what time has come for."""
+        if self._asked and self._status is None:
+            # Slurm signals every process of a job when its time is over.
+            self._end(END_GRACE_S)
+        if self._status is not None and self._kill_at is None:
+            processes.terminate_all(os.getpid())
+            self._kill_at = time.monotonic() + LEFTOVER_GRACE_S
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            processes.kill_all(os.getpid())
+            self._kill_at = time.monotonic() + _KILL_AGAIN_S
+            self._give_up_at = self._give_up_at or time.monotonic() + STUCK_S
+
+    def _is_stuck(self) -> bool:
+        return self._give_up_at is not None and time.monotonic() >= self._give_up_at
+
+    def _timeout_ms(self) -> Optional[float]:
+        if self._kill_at is None:
+            return None
+        return max(0.0, self._kill_at - time.monotonic()) * 1000
+
+    def _report(self) -> Dict[str, Any]:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        after = _read_io_bytes()
+        return {
+            "pid": self._pid,
+            "status": signal.SIGKILL if self._status is None else self._status,
+            "cpu_ns": int((usage.ru_utime + usage.ru_stime) * 1e9),
+            "max_rss_kib": usage.ru_maxrss,
+            "io_bytes": max(0, after - self._io_before),
+        }
+
+
+def _spawn(launch: Launch, output: int, marker: int) -> int:
+    """Start the runtime with an empty stdin, `output` as stdout and stderr, `marker` as 3."""
+    pid = os.fork()
+    if pid != 0:
+        return pid
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if marker == MARKER_FD:
+            os.set_inheritable(marker, True)
+        else:
+            os.dup2(marker, MARKER_FD)
+        for number in _AT_START:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(launch.argv[0], launch.argv, launch.env)  # noqa: S606  # no shell is wanted
+    except OSError as error:
+        os.write(marker, ("error: %s" % error.strerror).encode())
+    finally:
+        os._exit(255)
+
+
+def _read_io_bytes() -> int:
+    """Return what this process and the children it reaped have read and written, 0 if unknown.
+
+    Source: proc_pid_io(5); a kernel without CONFIG_TASK_IO_ACCOUNTING has no such file.
+    """
+    try:
+        with open("/proc/self/io", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        return 0
+    counts = dict(line.split(b": ") for line in lines if line)
+    return int(counts[b"rchar"]) + int(counts[b"wchar"])

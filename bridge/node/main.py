@@ -1,0 +1,23 @@
+"""The command line of the zipapp: ``python3 -I node.pyz worker SPOOL`` or ``... agent``."""
+
+import os
+import sys
+
+USE = "use: node.pyz worker SPOOL | node.pyz agent\n"
+
+
+def main() -> int:
+    """Run what the arguments say; return the exit status."""
+    os.umask(0o077)
+    words = sys.argv[1:]
+    if len(words) == 2 and words[0] == "worker":
+        from bridge.node.task import run_task  # noqa: PLC0415  # each way loads only its own
+
+        return run_task(words[1], os.environ)
+    if words == ["agent"]:
+        from bridge.node.agent import serve  # noqa: PLC0415
+
+        serve(0, 1)
+        return 0
+    sys.stderr.write(USE)
+    return 64

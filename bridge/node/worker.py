@@ -1,0 +1,185 @@
+"""The worker: one array task, which claims chunks of messages and runs them one after another.
+
+The protocol is in bridge.node. What makes a message run at most once is the order: `started` is on
+the disk, the worker is known not to be fenced off, then the container starts.
+"""
+
+import time
+from typing import List, Optional, Tuple
+
+from bridge.node.capture import Capture
+from bridge.node.deadline import Deadline
+from bridge.node.identity import Identity
+from bridge.node.journal import Fenced, Journal, Record
+from bridge.node.messages import Message
+from bridge.node.points import reached
+from bridge.node.signals import Signals
+from bridge.node.spool import Array, Chunk, Spool
+from bridge.node.starter import RUNTIME_FAILED, TERMINATED, Ending, Outcome, Starter
+
+END_GRACE_S = 3.0  # when the whole task ends: Slurm's own grace (KillWait) may be 5 s
+FENCE_EVERY = 10  # looks at the orders for one look at the journal's name
+IDLE_FIRST_S, IDLE_LONGEST_S, IDLE_SHARE = 0.05, 5.0, 0.1
+WRITE_AGAIN_S = (1.0, 5.0, 20.0)
+
+
+class Worker:
+    """Works on one array."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        array: Array,
+        identity: Identity,
+        journal: Journal,
+        starter: Starter,
+        signals: Signals,
+        deadline: Deadline,
+    ) -> None:
+        self._spool = spool
+        self._array = array
+        self._identity = identity
+        self._journal = journal
+        self._starter = starter
+        self._signals = signals
+        self._deadline = deadline
+
+    def work(self) -> None:
+        """Take chunks and run their messages until there is a reason to leave; say that reason.
+
+        Raises:
+            Fenced: the bridge has taken this worker for gone; it may say nothing any more.
+            OSError: the journal cannot be written.
+        """
+        remaining: List[str] = []
+        while True:
+            chunk, why = self._next_chunk()
+            if chunk is not None:
+                why, remaining = self._run_chunk(chunk)
+            if why:
+                self._write({"t": "left", "why": why, "remaining": remaining})
+                return
+
+    def _next_chunk(self) -> Tuple[Optional[Chunk], str]:
+        """Return the next chunk, or why there is none.
+
+        A worker without work looks again after a tenth of the time that it has waited: a message
+        that comes soon starts soon, and a thousand idle workers do not trouble the filesystem.
+        """
+        idle_from = time.monotonic()
+        while True:
+            why = self._reason_to_leave()
+            if why:
+                return None, why
+            self._journal.check()
+            chunk = self._spool.claim(self._identity.name)
+            if chunk is not None:
+                reached("claimed")
+                return chunk, ""
+            idle_s = time.monotonic() - idle_from
+            if idle_s >= self._array.idle_timeout_s:
+                return None, "empty"
+            pause_s = min(max(IDLE_FIRST_S, idle_s * IDLE_SHARE), IDLE_LONGEST_S)
+            self._signals.wait(min(pause_s, self._array.idle_timeout_s - idle_s))
+
+    def _run_chunk(self, chunk: Chunk) -> Tuple[str, List[str]]:
+        """Run a chunk's messages; return why it was left early, and the ids of what is left."""
+        if chunk.bad_lines:
+            self._write(*[{"t": "bad_line", "error": error} for error in chunk.bad_lines])
+        for number, message in enumerate(chunk.messages):
+            why = self._reason_to_leave()
+            if why:
+                return why, [left.id for left in chunk.messages[number:]]
+            if self._spool.has_order("cancel", message.id):
+                self._finish(message, time.time(), Outcome(TERMINATED, ended_by="cancel"), None)
+            else:
+                self._run(message)
+        return "", []
+
+    def _reason_to_leave(self) -> str:
+        if self._signals.has_come:
+            return "signal"
+        if self._spool.has_order("stop"):
+            return "stop"
+        return "" if self._deadline.has_room() else "time"
+
+    def _run(self, message: Message) -> None:
+        started_at = time.time()
+        begun = time.monotonic()
+        self._journal.write({"t": "started", "id": message.id}, sync=True)
+        reached("started")
+        log = Capture(
+            self._spool.path("logs", message.id),
+            self._array.inline_log_bytes,
+            self._array.log_limit_bytes,
+        )
+        try:
+            outcome = self._starter.run(message, log, _Watch(self, message, begun))
+        except OSError as error:  # no process, no memory, no descriptor: it did not get to run
+            outcome = Outcome(RUNTIME_FAILED, "The container cannot be started: %s" % error)
+        finally:
+            log.close()
+        reached("ran")
+        self._deadline.add(time.monotonic() - begun)
+        self._finish(message, started_at, outcome, log)
+        reached("finished")
+
+    def _finish(
+        self,
+        message: Message,
+        started_at: float,
+        outcome: Outcome,
+        log: Optional[Capture],
+    ) -> None:
+        record: Record = {"t": "finished", "id": message.id, "started_at": started_at}
+        if log is None or outcome.runtime_error is not None:
+            # What is in the log then are the runtime's words, not the actor's.
+            record.update(log="", log_bytes=0, log_truncated=False)
+        else:
+            record.update(log=log.text, log_bytes=log.total_bytes, log_truncated=log.is_truncated)
+        record.update(outcome._asdict())
+        self._write(record)
+
+    def _write(self, *records: Record) -> None:
+        """Write what must not be lost: a full disk or a used up quota may pass."""
+        for pause_s in WRITE_AGAIN_S:
+            try:
+                return self._journal.write(*records)
+            except OSError:
+                time.sleep(pause_s)
+        return self._journal.write(*records)
+
+    def look_around(self, message: Message, begun: float, fence: bool) -> Optional[Ending]:
+        """Return why the running container has to end, if it has to."""
+        grace_s = self._array.kill_grace_s
+        short_s = min(grace_s, END_GRACE_S)
+        if self._signals.has_come:
+            return Ending("signal", short_s)
+        if self._deadline.left_s <= 0:
+            return Ending("time_limit", short_s)
+        limit_s = self._array.max_run_time_s
+        if limit_s and time.monotonic() - begun >= limit_s:
+            return Ending("time_limit", grace_s)
+        if self._spool.has_order("cancel", message.id):
+            return Ending("cancel", grace_s)
+        try:
+            if fence:
+                self._journal.check()
+        except Fenced:
+            return Ending("fenced", short_s)
+        return None
+
+
+class _Watch:
+    """What the starter calls about once a second while a container runs."""
+
+    def __init__(self, worker: Worker, message: Message, begun: float) -> None:
+        self._worker = worker
+        self._message = message
+        self._begun = begun
+        self._count = 0
+
+    def __call__(self) -> Optional[Ending]:
+        self._count += 1
+        fence = self._count % FENCE_EVERY == 0
+        return self._worker.look_around(self._message, self._begun, fence)
