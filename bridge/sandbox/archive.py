@@ -76,13 +76,17 @@ def read_archive(etc_apt: Path = Path("/etc/apt")) -> str:
 
 
 def build_bootstrap_argv(archive: str, keyring: Path | None, target: Path) -> list[str]:
-    """Return the command that writes a minimal Debian with apt to the tar file `target`."""
+    """Return the command that writes a minimal Debian with apt to the tar file `target`.
+
+    Source: mmdebstrap(1).
+    """
     trusted = [f"--keyring={keyring}"] if keyring else []
     return [
         "mmdebstrap",
         "--quiet",
         "--variant=apt",
         "--include=passwd",
+        "--skip=output/dev",  # device files only trouble those who unpack the image without root
         '--aptopt=Acquire::Check-Valid-Until "false"',
         *trusted,
         SUITE,

@@ -180,8 +180,8 @@ class Sandbox:
         """Return the last lines of each daemon's log on `node`, after what it said at its start."""
         container = self._container(node)
         said = self.engine.call(self.engine.argv("logs", container), check=False)
-        script = f"tail -n {lines} /var/log/slurm/*.log 2>&1"
-        kept = self._exec(node, ["sh", "-c", script])
+        find = ["find", "/var/log/slurm", "/var/log/munge", "-name", "*.log", "-size", "+0"]
+        kept = self._exec(node, [*find, "-exec", "tail", "-v", "-n", str(lines), "{}", "+"])
         return (said.stdout + said.stderr + kept.stdout).decode(errors="replace")
 
     def shell(self, node: str, argv: Sequence[str] = (), *, user: str = "root") -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bridge.errors import SandboxError
 from bridge.sandbox.host import check_host, find_ca_bundle, has_hybrid_cgroups, read_limits
-from bridge.sandbox.plan import LABEL, PLAN_LABEL, ContainerPlan
+from bridge.sandbox.plan import IMAGE_LABEL, LABEL, PLAN_LABEL, ContainerPlan
 
 BUILD_CA = "/run/host-ca.crt"  # where a build finds the host's trusted certificates
 
@@ -83,7 +83,7 @@ class Engine:
         The build shares the host's network: it needs the archives that the host reaches.
         """
         words = ["build", "--quiet", "--network=host", f"--tag={tag}", f"--file={containerfile}"]
-        words.append(f"--label={LABEL}=image")
+        words.append(f"--label={IMAGE_LABEL}=yes")
         words += self.limit_options()
         words += [f"--build-arg={name}={value}" for name, value in args.items()]
         if self.is_podman and self.ca_bundle:
@@ -107,6 +107,11 @@ class Engine:
             return []
         shown = f'{{{{.Name}}}} {{{{.State.Status}}}} {{{{index .Config.Labels "{PLAN_LABEL}"}}}}'
         return parse_inspected(self.command("inspect", f"--format={shown}", *listed))
+
+    def remove_argv(self, containers: Sequence[str]) -> list[str]:
+        """Return the command that kills and removes containers with their unnamed volumes."""
+        at_once = ["--time=0"] if self.is_podman else []
+        return self.argv("rm", "--force", "--volumes", *at_once, *containers)
 
     def published(self, container: str, port: int) -> str:
         """Return the host's address and port that `port` of a running container is found at."""

@@ -20,7 +20,7 @@ from time import monotonic
 from bridge.errors import SandboxError
 from bridge.sandbox import archive
 from bridge.sandbox.engine import Engine
-from bridge.sandbox.plan import LABEL
+from bridge.sandbox.plan import IMAGE_LABEL
 
 ROOTFS = Path(__file__).parent / "rootfs"
 PACKAGE = Path(__file__).parent.parent
@@ -85,7 +85,9 @@ class ImageBuilder:
 
     def base_tag(self) -> str:
         """Return the tag of the base image, built or not."""
-        return tag_of("base", hash_inputs((ROOTFS / "Containerfile.base", self._archive)))
+        bootstrap = archive.build_bootstrap_argv(self._archive, None, Path("rootfs"))
+        inputs = (ROOTFS / "Containerfile.base", " ".join(bootstrap))
+        return tag_of("base", hash_inputs(inputs))
 
     def node_tag(self) -> str:
         """Return the tag of the nodes' image, built or not."""
@@ -201,7 +203,7 @@ def find_sample(name: str) -> Path:
 
 def remove_images(engine: Engine) -> int:
     """Remove the images of all sandboxes that no container runs; return how many went."""
-    label = f"--filter=label={LABEL}=image"
+    label = f"--filter=label={IMAGE_LABEL}"
     tags = engine.command("images", label, "--format={{.Repository}}:{{.Tag}}").splitlines()
     tags += [tag_of("rootfs", archive.SUITE)]
     return sum(

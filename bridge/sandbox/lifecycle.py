@@ -70,12 +70,13 @@ class Lifecycle:
 
     def mend(self) -> bool:
         """Start the daemons that died; tell whether the sandbox is whole then."""
-        status = self.status()
-        if status.is_healthy:
-            return True
-        self._say("  some daemons are down: starting them")
+        containers = [one.container for one in self._engine.containers(self._name)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._start_daemons, status.containers))
+            for container, said in zip(
+                containers, pool.map(self._start_daemons, containers), strict=True
+            ):
+                for line in said.splitlines():
+                    self._say(f"  {container}: {line}")
         return not self._wait_until_ready(REPAIR_TIMEOUT_S)
 
     def create(self, plan: SandboxPlan) -> None:
@@ -89,11 +90,9 @@ class Lifecycle:
             self._engine.command("network", "create", label, plan.network)
             for volume in plan.volumes:
                 self._engine.command("volume", "create", label, volume)
-        with (
-            timed(self._say, f"{len(plan.containers)} containers"),
-            ThreadPoolExecutor(AT_ONCE) as p,
-        ):
-            list(p.map(self._start, plan.containers))
+        what = f"{len(plan.containers)} containers"
+        with timed(self._say, what), ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self._start, plan.containers))
         with timed(self._say, "cluster"):
             problems = self._wait_until_ready(READY_TIMEOUT_S)
         if problems:
@@ -107,7 +106,7 @@ class Lifecycle:
         engine, label = self._engine, f"--filter=label={LABEL}={self._name}"
         containers = [found.container for found in self._engine.containers(self._name)]
         if containers:
-            engine.command("rm", "--force", "--volumes", "--time=0", *containers)
+            engine.call(engine.remove_argv(containers))
         networks = engine.command("network", "ls", "--quiet", label).split()
         volumes = engine.command("volume", "ls", "--quiet", label).split()
         if networks:
@@ -119,9 +118,9 @@ class Lifecycle:
     def _start(self, plan: ContainerPlan) -> None:
         self._engine.call(self._engine.run_argv(plan))
 
-    def _start_daemons(self, node: str) -> None:
-        container = container_name(self._name, node)
-        self._engine.call(self._engine.exec_argv(container, ["sandbox-node", "start"]), check=False)
+    def _start_daemons(self, container: str) -> str:
+        argv = self._engine.exec_argv(container, ["sandbox-node", "start"])
+        return self._engine.call(argv, check=False).stdout.decode(errors="replace")
 
     def _wait_until_ready(self, timeout_s: float) -> tuple[str, ...]:
         """Return what is still wrong when all is well or the time is over."""
@@ -131,7 +130,9 @@ class Lifecycle:
         return status.problems
 
     def _slurm_nodes(self) -> dict[str, str]:
-        sinfo = "test -e /run/sandbox.ready && exec sinfo --noheader --Node --format='%N %t'"
+        sinfo = (
+            "test -e /run/sandbox.ready && exec timeout 5 sinfo --noheader --Node --format='%N %t'"
+        )
         argv = self._engine.exec_argv(container_name(self._name, "login"), ["sh", "-c", sinfo])
         done = self._engine.call(argv, check=False)
         return parse_sinfo(done.stdout.decode()) if done.returncode == 0 else {}

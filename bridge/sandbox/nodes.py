@@ -68,8 +68,3 @@ def build_start_argv(
     Output is appended to `log_path`, which is opened as `user`.
     """
     return build_user_argv(["sh", "-c", START_SCRIPT, "start", log_path, *argv], user=user, env=env)
-
-
-def parse_starts(log: str) -> list[str]:
-    """Return the lines of a node's log of container starts, oldest first."""
-    return [line for line in log.splitlines() if line]

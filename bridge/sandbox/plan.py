@@ -10,6 +10,7 @@ from pathlib import Path
 from bridge.errors import SandboxError
 
 LABEL = "abaco-bridge.sandbox"
+IMAGE_LABEL = "abaco-bridge.image"  # of its own: containers inherit their image's labels
 PLAN_LABEL = "abaco-bridge.plan"
 API_PORT = 8080
 REGISTRY_PORT = 5000

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-TAKES_JOBS = frozenset(("idle", "mix", "alloc", "comp"))
+CORE = ("head", "login", "registry")
+# A node that answers Slurm; that somebody drained it on purpose is no fault of the sandbox.
+ANSWERS = frozenset(("idle", "mix", "alloc", "comp", "plnd", "resv", "maint", "drain", "drng"))
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Status:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether all containers run and all nodes take jobs."""
+        """Whether all containers run and all compute nodes answer Slurm."""
         return self.exists and not self.problems
 
 
@@ -43,11 +45,12 @@ def parse_sinfo(text: str) -> dict[str, str]:
 
 
 def find_problems(containers: Mapping[str, str], slurm_nodes: Mapping[str, str]) -> tuple[str, ...]:
-    """Return one line for each container that does not run and each node that takes no jobs."""
-    problems = [f"{node} is {state}" for node, state in containers.items() if state != "running"]
+    """Return one line for each container that does not run and each node that Slurm misses."""
+    problems = [f"{node} is missing" for node in CORE if node not in containers]
+    problems += [f"{node} is {state}" for node, state in containers.items() if state != "running"]
     for node in containers:
         state = slurm_nodes.get(node, "unknown to Slurm")
-        if is_compute(node) and state not in TAKES_JOBS:
+        if is_compute(node) and state not in ANSWERS:
             problems.append(f"{node} is {state}")
     return tuple(problems)
 

@@ -1,0 +1,4 @@
+#!/bin/sh
+printf 'Contents of MSG: %s\n' "$MSG"
+env
+ls /
