@@ -1,0 +1,78 @@
+"""From a request's headers to an identity.
+
+Three ways, the first that is there counts: Abaco's ``X-Jwt-Assertion-<TENANT>``, Tapis's
+``X-Tapis-Token``, and ``Authorization: Bearer`` (clients.md 0.11). The first names the tenant in
+the header; the others in the token, which is believed only once that tenant's own key has
+verified it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bridge.auth.claims import TAPIS_TENANT, roles_of, tenant_of, username_of
+from bridge.auth.identity import Identity, build_identity
+from bridge.auth.keys import load_public_keys
+from bridge.auth.tokens import read_claims, read_unverified
+from bridge.clock import Clock
+from bridge.errors import AuthenticationError
+from bridge.sites import Site
+
+_ASSERTION = "x-jwt-assertion-"
+
+
+class Authenticator:
+    """Knows the site's tenants and their keys; a request's headers in, an identity out."""
+
+    def __init__(self, site: Site, clock: Clock) -> None:
+        """Read every tenant's public keys.
+
+        Raises:
+            SiteConfigError: lists every key file that cannot be used.
+        """
+        self._site = site
+        self._clock = clock
+        self._keys = load_public_keys(site)
+
+    def authenticate(self, headers: Iterable[tuple[str, str]]) -> Identity:
+        """Return the identity that `headers` prove.
+
+        Raises:
+            AuthenticationError: no token, or one that does not hold.
+            PermissionDenied: the user has no role that counts in the tenant.
+        """
+        bearer = tapis = ""
+        for name, value in headers:
+            lower = name.lower()
+            if lower.startswith(_ASSERTION):
+                tenant = lower.removeprefix(_ASSERTION)
+                return self._identify(tenant, value, jwt_header_name=name.title())
+            if lower == "x-tapis-token":
+                tapis = value
+            elif lower == "authorization" and value[:7].lower() == "bearer ":
+                bearer = value[7:]
+        token = tapis or bearer
+        if not token:
+            raise AuthenticationError("No JWT or nonce provided.")
+        named = tenant_of(read_unverified(token))
+        if named is None:
+            raise AuthenticationError(
+                f"Invalid JWT. It names no tenant: expected the claim {TAPIS_TENANT}, or the "
+                "token in a header X-Jwt-Assertion-<TENANT>."
+            )
+        return self._identify(named, token, jwt_header_name="")
+
+    def _identify(self, tenant_name: str, token: str, *, jwt_header_name: str) -> Identity:
+        found = self._site.tenant(tenant_name)
+        if found is None:
+            raise AuthenticationError(
+                f"Invalid JWT. There is no tenant {tenant_name[:64].upper()!r} here."
+            )
+        name, tenant = found
+        claims = read_claims(token, self._keys[name], self._clock.now())
+        named = tenant_of(claims)
+        if named is not None and named.upper() != name.upper():
+            raise AuthenticationError(
+                f"Invalid JWT. It is for the tenant {named[:64]!r}, the request for {name!r}."
+            )
+        return build_identity(name, tenant, username_of(claims), roles_of(claims), jwt_header_name)
