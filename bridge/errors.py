@@ -18,6 +18,7 @@ Drawing (a test keeps it true):
         NotFound
         Conflict
         LimitReached
+        NotFinished
         SettingsError
         SiteConfigError
         DatabaseError
@@ -109,6 +110,13 @@ class LimitReached(BridgeError):
     """A limit of the tenant or the site is reached; trying later may help."""
 
     status = 429
+    retryable = True
+
+
+class NotFinished(BridgeError):
+    """What the request waited for is not there yet; it goes on."""
+
+    status = 408
     retryable = True
 
 
