@@ -1,0 +1,74 @@
+"""``/actors`` and ``/actors/<id>`` (abaco_contract.md 3.1, 3.2)."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from bridge.api.context import case, context, identity, links
+from bridge.api.envelope import success
+from bridge.api.parsing import read_fields, read_page
+from bridge.api.views import show_actor
+from bridge.core.actors import parse_description
+from bridge.core.case import spell_object
+from bridge.core.statuses import Level
+from bridge.services.access import NO_ACTOR, find_actor
+from bridge.services.accounts import find_account
+from bridge.services.actors import (
+    check_restricted,
+    check_site,
+    delete_actor,
+    list_actors,
+    register_actor,
+)
+
+blueprint = Blueprint("actors", __name__, url_prefix="/actors")
+
+
+@blueprint.get("")
+def list_all() -> Response:
+    """List the actors that the caller may read."""
+    page = read_page()
+    with context().database.read() as session:
+        actors = list_actors(session, identity(), **page)
+    shown = [spell_object(show_actor(actor, links()), case()) for actor in actors]
+    return success(shown, "Actors retrieved successfully.")
+
+
+@blueprint.post("")
+def register() -> Response:
+    """Register an actor; it becomes READY when its image is on the cluster."""
+    here, caller = context(), identity()
+    fields = read_fields(case())
+    description = parse_description(fields.get, fields.spell)
+    check_restricted(description, caller)
+    check_site(description, here.site, here.now())
+    cluster = here.site.tenants[caller.tenant].cluster
+    account = find_account(here.database, cluster, caller.username, here.clock, here.waits)
+    with here.database.begin() as session:
+        actor = register_actor(session, caller, here.site, description, account, here.now())
+    shown = spell_object(show_actor(actor, links()), case())
+    return success(shown, "Actor created successfully.")
+
+
+@blueprint.get("/<actor_id>")
+def get(actor_id: str) -> Response:
+    """Show one actor."""
+    with context().database.read() as session:
+        actor = find_actor(session, identity(), actor_id, Level.READ, missing=NO_ACTOR)
+    shown = spell_object(show_actor(actor, links()), case())
+    return success(shown, "Actor retrieved successfully.")
+
+
+@blueprint.delete("/<actor_id>")
+def delete(actor_id: str) -> Response:
+    """Delete an actor; what it runs is stopped within the scheduler's next ticks."""
+    here = context()
+    with here.database.begin() as session:
+        is_running = delete_actor(session, identity(), actor_id, here.now())
+    if is_running:
+        return success(
+            None,
+            "Actor deleted successfully, though Abaco is still cleaning up some of the actor's "
+            "resources.",
+        )
+    return success(None, "Actor deleted successfully.")

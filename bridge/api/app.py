@@ -1,0 +1,53 @@
+"""The Flask application, made from its parts."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, g, request
+
+from bridge.api import actors, cors, errors, executions, messages
+from bridge.api.context import Context, context
+from bridge.api.paths import PrefixMiddleware
+from bridge.auth import Authenticator
+from bridge.clock import Clock, SystemClock
+from bridge.core.waits import Waits
+from bridge.db import Database
+from bridge.sites import Site
+
+
+def create_app(
+    site: Site, database: Database, clock: Clock | None = None, waits: Waits | None = None
+) -> Flask:
+    """Return the application that serves `site` from `database`.
+
+    Raises:
+        SiteConfigError: a tenant's key file cannot be used.
+    """
+    clock = clock or SystemClock()
+    app = Flask("bridge.api", static_folder=None)
+    app.extensions["bridge"] = Context(
+        site=site,
+        database=database,
+        clock=clock,
+        waits=waits or Waits(),
+        authenticator=Authenticator(site, clock),
+    )
+    app.url_map.merge_slashes = False  # the middleware folds them, without a redirect
+    app.config["MAX_CONTENT_LENGTH"] = site.limits.max_text_message_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = site.limits.max_text_message_bytes
+    for resource in (actors, messages, executions):
+        app.register_blueprint(resource.blueprint)
+    app.before_request(_authenticate)
+    app.after_request(cors.allow_origin)
+    errors.register(app)
+    app.wsgi_app = PrefixMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _authenticate() -> Response | None:
+    """Let nobody unknown past; URLs and methods that do not exist answer as such to everybody."""
+    if request.routing_exception is not None:
+        return None
+    if request.method == "OPTIONS":
+        return cors.answer_options()
+    g.identity = context().authenticator.authenticate(request.headers)
+    return None

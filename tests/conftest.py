@@ -1,0 +1,80 @@
+"""Fixtures that every room's tests may use."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from bridge.clock import ManualClock
+from bridge.db import Base, Database
+from bridge.sites import Site
+from tests.factories.postgres import PostgresMissing, postgres_server
+from tests.factories.sites import make_site
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server of the suite's own, without tables."""
+    try:
+        server = postgres_server()
+        url = server.__enter__()
+    except PostgresMissing as missing:
+        pytest.skip(f"PostgreSQL: {missing}")
+    yield url
+    server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    """A database of that server with the models' tables, shared by all tests of a session."""
+    database = Database(postgres_url)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the models' tables; tests copy it."""
+    path = tmp_path_factory.mktemp("template") / "bridge.db"
+    database = Database(f"sqlite:///{path}")
+    Base.metadata.create_all(database.engine)
+    database.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(
+    request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path
+) -> Iterator[Database]:
+    """An empty database with every table: once on SQLite, once on PostgreSQL."""
+    if request.param == "postgresql":
+        shared: Database = request.getfixturevalue("postgres_database")
+        yield shared
+        with shared.engine.begin() as connection:
+            names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        shared.close()  # so that no test finds another's connection
+        return
+    path = tmp_path / "bridge.db"
+    shutil.copy(sqlite_template, path)
+    database = Database(f"sqlite:///{path}")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still until it is pushed."""
+    return ManualClock()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site with two tenants and keys."""
+    return make_site(tmp_path)

@@ -1,0 +1,69 @@
+"""A PostgreSQL server of the tests' own, from the programs of Debian's postgresql package."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
+
+
+class PostgresMissing(Exception):
+    """Names what has to be installed."""
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Start a server in a directory of its own; give its URL; stop and remove it at the end."""
+    programs = _find_programs()
+    account = _find_account()
+    directory = Path(tempfile.mkdtemp(prefix="bridge-pg-"))
+    try:
+        if account is not None:
+            os.chown(directory, account.pw_uid, account.pw_gid)
+
+        def run(program: str, *arguments: str) -> None:
+            subprocess.run(
+                [str(programs / program), "-D", str(directory / "data"), *arguments],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                cwd=directory,
+                user=None if account is None else account.pw_uid,
+                group=None if account is None else account.pw_gid,
+                extra_groups=None if account is None else [],
+            )
+
+        run("initdb", "-A", "trust", "-U", "bridge", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        log = str(directory / "log")
+        run("pg_ctl", "start", "-w", "-s", "-l", log, "-o", f"-k {directory} {_FAST}")
+        try:
+            yield f"postgresql+psycopg://bridge@/postgres?host={directory}"
+        finally:
+            run("pg_ctl", "stop", "-w", "-s", "-m", "fast")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _find_programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        raise PostgresMissing("no /usr/lib/postgresql/*/bin/initdb: apt-get install postgresql")
+    return found[-1].parent
+
+
+def _find_account() -> pwd.struct_passwd | None:
+    """Return the account to run the server as; initdb refuses to be root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        raise PostgresMissing(
+            "no user postgres to run the server as: apt-get install postgresql"
+        ) from None

@@ -1,0 +1,138 @@
+"""Rows for tests: each maker takes what matters and fills in the rest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bridge.core.ids import new_id, new_token
+from bridge.core.statuses import (
+    ActorStatus,
+    ArrayStatus,
+    ExecutionStatus,
+    ImageStatus,
+    Level,
+    WorkerStatus,
+)
+from bridge.db import Actor, Array, ClusterUser, Execution, Image, Message, Permission, Worker
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def add_image(session: Session, **changes: Any) -> Image:
+    """Add an image that the cluster does not have yet."""
+    values: dict[str, Any] = {
+        "cluster": "alpha",
+        "tenant": "PHYSICS",
+        "reference": f"docker.io/library/{new_id().lower()}:latest",
+        "status": ImageStatus.REQUESTED,
+        "create_time": START,
+    }
+    return _add(session, Image(**values | changes))
+
+
+def add_actor(session: Session, *, level: Level = Level.UPDATE, **changes: Any) -> Actor:
+    """Add an actor of alice's in PHYSICS, with her permission on it."""
+    if "image_id" not in changes:
+        changes["image_id"] = add_image(session).id
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "tenant": "PHYSICS",
+        "owner": "alice",
+        "cluster": "alpha",
+        "image": "debian",
+        "status": ActorStatus.READY,
+        "token": "false",
+        "uid": 2001,
+        "gid": 2001,
+        "create_time": START,
+        "last_update_time": START,
+    }
+    actor = _add(session, Actor(**values | changes))
+    add_permission(session, actor, actor.owner, level)
+    return actor
+
+
+def add_permission(session: Session, actor: Actor, username: str, level: Level) -> Permission:
+    """Give `username` a level on the actor."""
+    return _add(session, Permission(actor_id=actor.id, username=username, level=level))
+
+
+def add_array(session: Session, actor: Actor, **changes: Any) -> Array:
+    """Add an array that Slurm does not know yet."""
+    values: dict[str, Any] = {
+        "id": new_token(),
+        "cluster": actor.cluster,
+        "tenant": actor.tenant,
+        "username": actor.owner,
+        "actor_id": actor.id,
+        "image_id": actor.image_id,
+        "sif_path": "/work/.bridge/images/x.sif",
+        "spool": "/scratch/alice/.bridge/x",
+        "task_count": 1,
+        "message_count": 1,
+        "chunk_sizes": [1],
+        "request": {},
+        "status": ArrayStatus.PLANNED,
+        "planned_at": START,
+    }
+    return _add(session, Array(**values | changes))
+
+
+def add_worker(session: Session, array: Array, **changes: Any) -> Worker:
+    """Add a worker of the array."""
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "array_id": array.id,
+        "actor_id": array.actor_id,
+        "name": "0.0",
+        "status": WorkerStatus.READY,
+        "create_time": START,
+    }
+    return _add(session, Worker(**values | changes))
+
+
+def add_execution(session: Session, actor: Actor, **changes: Any) -> Execution:
+    """Add an execution that waits."""
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "tenant": actor.tenant,
+        "actor_id": actor.id,
+        "actor_revision": actor.revision,
+        "executor": actor.owner,
+        "status": ExecutionStatus.SUBMITTED,
+        "message_received_time": START,
+    }
+    return _add(session, Execution(**values | changes))
+
+
+def add_message(session: Session, execution: Execution, **changes: Any) -> Message:
+    """Add the message of an execution."""
+    values: dict[str, Any] = {
+        "execution_id": execution.id,
+        "content_type": "str",
+        "payload": b"hello",
+        "environment": {},
+    }
+    return _add(session, Message(**values | changes))
+
+
+def add_account(session: Session, username: str = "alice", **changes: Any) -> ClusterUser:
+    """Add what the cluster said of a user, just now."""
+    values: dict[str, Any] = {
+        "cluster": "alpha",
+        "username": username,
+        "requested_at": START,
+        "checked_at": START,
+        "uid": 2001,
+        "gid": 2001,
+    }
+    return _add(session, ClusterUser(**values | changes))
+
+
+def _add(session: Session, row: Any) -> Any:
+    session.add(row)
+    session.flush()
+    return row

@@ -1,0 +1,368 @@
+"""``/actors`` and ``/actors/<id>``: contract 3.1, 3.2, appendix A."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus, ImageStatus, Level
+from bridge.db import Actor, Array, Execution, Image, Message, Permission
+from tests.factories.rows import (
+    add_actor,
+    add_array,
+    add_execution,
+    add_image,
+    add_message,
+    add_permission,
+    add_worker,
+)
+from tests.unit.api.conftest import PRIVILEGED
+
+FIELDS = [
+    "id",
+    "name",
+    "image",
+    "description",
+    "owner",
+    "status",
+    "status_message",
+    "stateless",
+    "state",
+    "type",
+    "link",
+    "webhook",
+    "hints",
+    "token",
+    "privileged",
+    "use_container_uid",
+    "default_environment",
+    "mounts",
+    "max_workers",
+    "mem_limit",
+    "max_cpus",
+    "queue",
+    "revision",
+    "uid",
+    "gid",
+    "tasdir",
+    "log_ex",
+    "cron_on",
+    "cron_schedule",
+    "cron_next_ex",
+    "create_time",
+    "last_update_time",
+    "_links",
+]
+
+
+def test_registering_by_form_answers_the_whole_actor(alice):
+    response = alice.post(data={"image": "abacosamples/test", "name": "demo"})
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    assert response.json["message"] == "Actor created successfully."
+    assert response.json["status"] == "success"
+    actor = response.json["result"]
+    assert list(actor) == FIELDS
+    root = "https://bridge.example.org/actors"
+    expected = {
+        "name": "demo",
+        "image": "abacosamples/test",
+        "owner": "alice",
+        "status": "SUBMITTED",
+        "stateless": True,
+        "state": {},
+        "type": "none",
+        "token": "false",
+        "queue": "default",
+        "revision": 1,
+        "uid": 2001,
+        "gid": 2001,
+        "hints": [],
+        "max_workers": None,
+        "cron_on": False,
+        "create_time": "2026-01-01T00:00:00.000Z",
+        "mounts": [
+            {"host_path": "/work/alice", "container_path": "/work", "mode": "rw"},
+            {"host_path": "/corral/PHYSICS", "container_path": "/corral", "mode": "ro"},
+        ],
+        "_links": {
+            "self": f"{root}/{actor['id']}",
+            "owner": "https://bridge.example.org/profiles/v2/alice",
+            "executions": f"{root}/{actor['id']}/executions",
+        },
+    }
+    assert {key: actor[key] for key in expected} == expected
+    assert re.fullmatch(r"[A-Za-z0-9]{13}", actor["id"])
+
+
+def test_camel_drops_nulls_and_keeps_nested_keys(caller):
+    response = caller("alice", prefix="/actors/v2").post(
+        json={"image": "x", "defaultEnvironment": {"some_key": 1}}
+    )
+    actor = response.json["result"]
+    assert actor["defaultEnvironment"] == {"some_key": "1"}
+    assert "maxWorkers" not in actor
+    assert actor["useContainerUid"] is False
+    assert actor["createTime"] == "2026-01-01T00:00:00.000Z"
+    assert set(actor["mounts"][0]) == {"host_path", "container_path", "mode"}
+    assert actor["_links"]["self"].startswith("https://bridge.example.org/actors/v2/")
+
+
+def test_v3_is_snake_with_its_own_links(caller):
+    actor = caller("alice", prefix="/v3/actors").post(json={"image": "x"}).json["result"]
+    assert actor["max_workers"] is None
+    assert actor["_links"]["self"] == f"https://bridge.example.org/v3/actors/{actor['id']}"
+    assert actor["_links"]["owner"] == "https://bridge.example.org/v3/oauth2/profiles/alice"
+
+
+def test_registering_asks_for_the_image_once_and_gives_update(alice, database):
+    first = alice.post(json={"image": "debian"}).json["result"]
+    alice.post(json={"image": "docker://docker.io/library/debian:latest"})
+    with database.read() as session:
+        image = session.query(Image).one()
+        assert image.reference == "docker.io/library/debian:latest"
+        assert (image.cluster, image.tenant) == ("alpha", "PHYSICS")
+        assert image.status is ImageStatus.REQUESTED
+        assert session.get(Permission, (first["id"], "alice")).level is Level.UPDATE
+
+
+def test_an_image_that_failed_is_tried_again(alice, database):
+    with database.begin() as session:
+        add_image(
+            session,
+            reference="docker.io/library/debian:latest",
+            status=ImageStatus.ERROR,
+            attempts=5,
+        )
+    alice.post(json={"image": "debian"})
+    with database.read() as session:
+        image = session.query(Image).one()
+        assert (image.status, image.attempts) == (ImageStatus.REQUESTED, 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ({"stateless": "False"}, {"stateless": False}),
+        ({"stateless": "1"}, {"stateless": True}),
+        ({"token": "True"}, {"token": True}),
+        ({"hints": ["a", "b"]}, {"hints": ["a", "b"]}),
+        ({"hints": "sync"}, {"hints": ["sync"]}),
+        ({"log_ex": "60"}, {"log_ex": 60}),
+        ({"logEx": 60}, {"log_ex": 60}),
+        ({"name": None}, {"name": None}),
+        ({"stateless": None}, {"stateless": True}),
+        ({"status": "READY", "uid": 0, "state": {"a": 1}}, {"status": "SUBMITTED", "uid": 2001}),
+        ({"state": {"a": 1}, "owner": "bob", "revision": 9}, {"state": {}, "owner": "alice"}),
+        (
+            {"cron_schedule": "now + 2 hours"},
+            {"cron_on": True, "cron_schedule": "now + 2 hours", "cron_next_ex": "2026-1-1 0"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["json", "data"])
+def test_fields_are_read_from_json_and_form(alice, sent, shown, kind):
+    if kind == "data" and any(v is None or isinstance(v, dict) for v in sent.values()):
+        pytest.skip("a form has no nulls and objects")
+    actor = alice.post(**{kind: {"image": "x", **sent}}).json["result"]
+    assert {key: actor[key] for key in shown} == shown
+
+
+def test_the_query_is_read_after_json_and_before_the_form(alice):
+    actor = alice.post("?image=y&name=q", data={"image": "x", "name": "f"}).json["result"]
+    assert (actor["image"], actor["name"]) == ("y", "q")
+    assert alice.post("?image=y", json={"image": "x"}).json["result"]["image"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"),
+    [
+        ({}, "'image'"),
+        ({"image": ""}, "'image'"),
+        ({"image": "Not An Image"}, "'image'"),
+        ({"image": "x", "stateless": "maybe"}, "'stateless'"),
+        ({"image": "x", "default_environment": "a=b"}, "'default_environment'"),
+        ({"image": "x", "default_environment": {"LD PRELOAD": "b"}}, "'default_environment'"),
+        ({"image": "x", "default_environment": {"SLURM_JOB_ID": "b"}}, "reserved"),
+        ({"image": "x", "hints": ["{bad"]}, "Hints must be simple stings"),
+        ({"image": "x", "type": "other"}, "'type'"),
+        ({"image": "x", "log_ex": "soon"}, "'log_ex'"),
+        ({"image": "x", "log_ex": 10**30}, "'log_ex'"),
+        ({"image": "x", "name": "a\0b"}, "'name'"),
+        ({"image": "x", "name": "\ud800"}, "'name'"),
+        ({"image": "x", "cron_schedule": "tomorrow"}, "The cron is not in the correct format"),
+        ({"image": "x", "cron_schedule": "2020-01-01 5 + 1 hour"}, "starting datetime is old"),
+        ({"image": "x", "link": "nobody"}, "Invalid link parameter"),
+    ],
+)
+def test_what_cannot_be_is_a_400_that_names_it(alice, database, sent, word):
+    response = alice.post(json=sent)
+    assert response.status_code == 400
+    assert word in response.json["message"]
+    assert response.json["result"] is None
+    with database.read() as session:
+        assert session.query(Actor).count() == 0
+
+
+def test_the_field_is_named_in_the_clients_case(caller):
+    camel = caller("alice", prefix="/actors/v2").post(json={"image": "x", "logEx": "soon"})
+    assert camel.json["message"].startswith("Invalid actor description: {'logEx': '")
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'"x"', b"{", b"[" * 100_000, b'{"image": NaN}'])
+def test_a_body_that_is_no_json_object_is_a_400(alice, body):
+    response = alice.post(data=body, content_type="application/json")
+    assert response.status_code == 400
+    assert response.json["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"privileged": True}, "can make privileged actors."),
+        ({"max_workers": 2}, "can set max workers."),
+        ({"maxCpus": 1}, "can set max CPUs."),
+        ({"mem_limit": "3g"}, "can set mem limit."),
+        ({"queue": "special"}, "can set queue."),
+        ({"use_container_uid": True}, "can use container uid."),
+    ],
+)
+def test_restricted_fields_need_a_role(caller, sent, words):
+    response = caller("alice").post(json={"image": "x", **sent})
+    assert response.status_code == 400
+    assert response.json["message"] == f"Not authorized -- only admins and privileged users {words}"
+    assert caller("alice", PRIVILEGED).post(json={"image": "x", **sent}).status_code == 200
+
+
+def test_a_restricted_field_that_is_false_is_no_offence(alice):
+    assert alice.post(data={"image": "x", "privileged": "False"}).status_code == 200
+
+
+def test_privileged_users_are_checked_too(caller):
+    user = caller("alice", PRIVILEGED)
+    unknown = user.post(json={"image": "x", "queue": "fast"})
+    assert unknown.status_code == 400
+    assert "Invalid queue name." in unknown.json["message"]
+    stateful = user.post(json={"image": "x", "stateless": False, "max_workers": 3})
+    assert stateful.status_code == 400
+    assert stateful.json["message"] == (
+        "Invalid actor description: stateful actors can only have 1 worker."
+    )
+
+
+def test_a_link_needs_execute_on_its_target(alice, bob):
+    target = bob.post(json={"image": "x"}).json["result"]["id"]
+    assert alice.post(json={"image": "x", "link": target}).status_code == 400
+    assert bob.post(json={"image": "x", "link": target}).json["result"]["link"] == target
+
+
+def test_a_user_without_an_account_is_told_so(caller, database):
+    from tests.factories.rows import add_account
+
+    with database.begin() as session:
+        add_account(session, "dave", uid=None, gid=None, reason="User dave has no account.")
+    response = caller("dave").post(json={"image": "x"})
+    assert response.status_code == 400
+    assert response.json["message"] == "User dave has no account."
+
+
+def test_an_account_that_nobody_looks_up_is_a_503(caller):
+    response = caller("erin").post(json={"image": "x"})
+    assert response.status_code == 503
+    assert "could not be looked up within 10 seconds" in response.json["message"]
+
+
+def test_the_list_has_what_the_caller_may_read(alice, bob, admin, caller, database):
+    mine = alice.post(json={"image": "x"}).json["result"]["id"]
+    with database.begin() as session:
+        public = add_actor(session, owner="carol")
+        add_permission(session, public, "ABACO_WORLD", Level.READ)
+        hidden = add_actor(session, owner="carol")
+        add_permission(session, hidden, "alice", Level.NONE)
+        add_actor(session, tenant="BIOLOGY", owner="alice")
+    response = alice.get()
+    assert response.json["message"] == "Actors retrieved successfully."
+    assert {actor["id"] for actor in response.json["result"]} == {mine, public.id}
+    assert [actor["id"] for actor in admin.get().json["result"]] == [public.id]
+    assert [a["id"] for a in caller("alice", prefix="/actors/v2").get().json["result"]][:1]
+
+
+def test_the_list_is_paged_as_a_plain_list(alice, clock):
+    ids = []
+    for _ in range(3):
+        ids.append(alice.post(json={"image": "x"}).json["result"]["id"])
+        clock.push(1)
+    assert [actor["id"] for actor in alice.get("?limit=1&skip=1").json["result"]] == ids[1:2]
+    assert [actor["id"] for actor in alice.get("?skip=1").json["result"]] == ids[1:]
+    assert alice.get("?limit=-1").status_code == 400
+    assert "limit" in alice.get("?limit=many").json["message"]
+
+
+def test_getting_one(alice, bob, admin):
+    actor = alice.post(json={"image": "x"}).json["result"]
+    response = alice.get(f"/{actor['id']}")
+    assert response.json["message"] == "Actor retrieved successfully."
+    assert response.json["result"] == actor
+    assert admin.get(f"/{actor['id']}").status_code == 200
+    denied = bob.get(f"/{actor['id']}")
+    assert denied.status_code == 400
+    assert denied.json["message"] == "Not authorized -- you do not have access to this actor."
+
+
+@pytest.mark.parametrize("identifier", ["AbC3dEf5GhIjK", "no-such", "%00", "a" * 500, "x'--"])
+def test_an_unknown_actor_is_a_404(alice, admin, identifier):
+    for user in (alice, admin):
+        for method in ("GET", "DELETE"):
+            response = user(method, f"/{identifier}")
+            assert response.status_code == 404
+            assert response.json["message"].startswith("No actor found with identifier: ")
+
+
+def test_another_tenants_actor_does_not_exist(alice, caller):
+    actor = alice.post(json={"image": "x"}).json["result"]["id"]
+    assert caller("alice", tenant="BIOLOGY").get(f"/{actor}").status_code == 404
+
+
+def test_deleting_ends_what_waits_and_stops_what_runs(alice, database):
+    with database.begin() as session:
+        actor = add_actor(session)
+        waiting = add_execution(session, actor)
+        add_message(session, waiting)
+        array = add_array(session, actor)
+        worker = add_worker(session, array)
+        running = add_execution(
+            session,
+            actor,
+            status=ExecutionStatus.RUNNING,
+            array_id=array.id,
+            worker_id=worker.id,
+        )
+        planned = add_execution(session, actor, array_id=array.id)
+        ended = add_array(session, actor, status=ArrayStatus.ENDED, ended_at=actor.create_time)
+    response = alice.delete(f"/{actor.id}")
+    assert response.status_code == 200
+    assert response.json["result"] is None
+    assert response.json["message"].startswith("Actor deleted successfully, though Abaco is still")
+    with database.read() as session:
+        first = session.get(Execution, waiting.seq)
+        assert (first.status, first.reason) == (ExecutionStatus.ERROR, "actor deleted")
+        assert first.finish_time is not None
+        assert session.get(Message, waiting.id) is None
+        assert session.get(Execution, running.seq).status is ExecutionStatus.RUNNING
+        assert session.get(Execution, planned.seq).status is ExecutionStatus.SUBMITTED
+        assert session.get(Array, array.id).stop_requested
+        assert not session.get(Array, ended.id).stop_requested
+        assert session.query(Permission).count() == 0
+        assert session.get(Actor, actor.id).status is ActorStatus.SHUTTING_DOWN
+    assert alice.get(f"/{actor.id}").status_code == 404
+    assert alice.delete(f"/{actor.id}").status_code == 404
+    assert alice.get().json["result"] == []
+
+
+def test_deleting_an_idle_actor(alice, bob, database):
+    actor = alice.post(json={"image": "x"}).json["result"]["id"]
+    with database.begin() as session:
+        add_permission(session, session.get(Actor, actor), "bob", Level.EXECUTE)
+    assert bob.delete(f"/{actor}").status_code == 400
+    assert alice.delete(f"/{actor}").json["message"] == "Actor deleted successfully."
