@@ -1,0 +1,83 @@
+"""`bridge api`: the HTTP side, served by gunicorn."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+from bridge import logs
+from bridge.api import create_app
+from bridge.auth.keys import load_public_keys
+from bridge.db import Database
+from bridge.db.upgrade import check
+from bridge.errors import SettingsError
+from bridge.settings import Settings, read_settings
+from bridge.sites import Site, load_site
+
+
+@click.command()
+@click.option("--bind", default="127.0.0.1:8080", show_default=True, help="host:port to listen on.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--threads", default=8, show_default=True, type=click.IntRange(1), help="Threads of each."
+)
+def api(bind: str, workers: int, threads: int) -> None:
+    """Serve Abaco's HTTP contract.
+
+    Needs the database alone: no cluster, and no rights but those of an ordinary user.
+    """
+    if os.geteuid() == 0:
+        raise SettingsError(
+            "bridge api does not run as root: it needs no right that an ordinary user lacks. "
+            "Start it as the bridge's service user."
+        )
+    settings = read_settings()
+    logs.configure(settings.log_level)
+    site = load_site(settings.site_file)
+    load_public_keys(site)  # a mistake shows here, in one line, and not in each process
+    check(settings.database_url)
+    options = {"bind": bind, "workers": workers, "threads": threads}
+    _Server(site, settings, options).run()
+
+
+class _JsonLogger(Logger):  # type: ignore[misc]
+    """Gunicorn's own lines, in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """Leave formatting and the stream to the root logger."""
+        self.error_log = logging.getLogger("gunicorn.error")
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn with threads, set from code alone."""
+
+    def __init__(self, site: Site, settings: Settings, options: dict[str, Any]) -> None:
+        self._site = site
+        self._settings = settings
+        self._options = options | {
+            "worker_class": "gthread",
+            "accesslog": None,
+            "logger_class": _JsonLogger,
+            # The tokens of Abaco's own suite are 7,600 bytes long, and a query may set variables.
+            "limit_request_field_size": 32_768,
+            "limit_request_line": 8190,
+            "control_socket_disable": True,
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Take no file and no argument: what is set is set above."""
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Make the application; each process has connections of its own."""
+        return create_app(self._site, Database(self._settings.database_url))
