@@ -20,6 +20,7 @@ from bridge.sandbox.plan import (
     Mount,
     SandboxPlan,
     check_name,
+    compute_nodes,
     container_name,
     plan_machine,
     plan_sandbox,
@@ -62,6 +63,7 @@ class Sandbox:
             port: where 127.0.0.1 reaches port 8080 of the login node; 0 takes any free one.
             say: gets a line for each step that took time.
         """
+        compute_nodes(nodes)
         lifecycle = Lifecycle(self.engine, self.name, say)
         with locked(self.name):
             plan = self._plan(nodes, port, say)
@@ -181,7 +183,8 @@ class Sandbox:
         container = self._container(node)
         said = self.engine.call(self.engine.argv("logs", container), check=False)
         find = ["find", "/var/log/slurm", "/var/log/munge", "-name", "*.log", "-size", "+0"]
-        kept = self._exec(node, [*find, "-exec", "tail", "-v", "-n", str(lines), "{}", "+"])
+        tails = [*find, "-exec", "tail", "-v", "-n", str(lines), "{}", "+"]
+        kept = self._exec(node, tails, check=True)
         return (said.stdout + said.stderr + kept.stdout).decode(errors="replace")
 
     def shell(self, node: str, argv: Sequence[str] = (), *, user: str = "root") -> int:
