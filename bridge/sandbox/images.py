@@ -202,11 +202,12 @@ def find_sample(name: str) -> Path:
 
 
 def remove_images(engine: Engine) -> int:
-    """Remove the images of all sandboxes that no container runs; return how many went."""
-    label = f"--filter=label={IMAGE_LABEL}"
-    tags = engine.command("images", label, "--format={{.Repository}}:{{.Tag}}").splitlines()
-    tags += [tag_of("rootfs", archive.SUITE)]
-    return sum(
-        engine.call(engine.argv("rmi", tag), check=False).returncode == 0
-        for tag in sorted(tags, reverse=True)
-    )
+    """Remove the images of all sandboxes that no container runs; return how many went.
+
+    The stages of a build go as well: they carry the label but no name.
+    """
+    shown = ("--format={{.Repository}}:{{.Tag}} {{.ID}}", f"--filter=label={IMAGE_LABEL}")
+    listed = [line.split() for line in engine.command("images", *shown).splitlines()]
+    names = [image_id if "<none>" in tag else tag for tag, image_id in listed]
+    names.append(tag_of("rootfs", archive.SUITE))
+    return sum(engine.call(engine.argv("rmi", name), check=False).returncode == 0 for name in names)

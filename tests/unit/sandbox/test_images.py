@@ -6,6 +6,7 @@ import pytest
 
 from bridge.errors import SandboxError
 from bridge.sandbox import images
+from bridge.sandbox.engine import Engine
 
 
 def test_hash_follows_names_and_contents_of_a_directory(tmp_path: Path) -> None:
@@ -40,3 +41,18 @@ def test_an_unknown_sample_is_refused_with_those_there_are() -> None:
 def test_every_file_that_an_image_is_made_of_is_there() -> None:
     for name in ("Containerfile.base", "Containerfile.node", "Containerfile.login", "node"):
         assert (images.ROOTFS / name).exists()
+
+
+def test_images_in_use_are_kept_and_stages_without_name_go_too(tmp_path: Path) -> None:
+    engine = tmp_path / "podman"
+    engine.write_text(
+        "#!/bin/sh\n"
+        'case "$1 $2" in\n'
+        "  images*) echo ours/node:1 aaa; echo '<none>:<none> bbb' ;;\n"
+        "  'rmi ours/node:1') exit 2 ;;\n"
+        f'  rmi*) echo "$2" >> {tmp_path}/removed ;;\n'
+        "esac\n"
+    )
+    engine.chmod(0o755)
+    assert images.remove_images(Engine(str(engine))) == 2
+    assert (tmp_path / "removed").read_text().split() == ["bbb", images.tag_of("rootfs", "trixie")]
