@@ -31,15 +31,14 @@ def read_message(case: Case, limits: Limits) -> PostedMessage:
         PayloadTooLarge: larger than the limit for its kind; judged before it is read.
         UnsupportedMedia: none of the four.
     """
-    is_binary = request.headers.get("Content-Type") == BINARY
-    if not is_binary:
-        _check_length(request.content_length or 0, limits.max_text_message_bytes)
+    if request.headers.get("Content-Type") == BINARY:
+        text = request.args.get("message")  # the only place that is left for the field
+        return text_message(text) if text else _read_binary(limits.max_message_bytes)
+    _check_length(request.content_length or 0, limits.max_text_message_bytes)
     body = read_json_body()
     field = Fields(case, body if isinstance(body, dict) else {}).get("message")
     if field is not MISSING and field is not None and str(field):
         return text_message(str(field))
-    if is_binary:
-        return _read_binary(limits.max_message_bytes)
     if body and isinstance(body, dict):
         return json_message(body)
     value = body if body is not None else _parse_other()

@@ -77,8 +77,8 @@ def _read_cpus(value: object) -> int:
 
 def _read_lifetime(value: object) -> int:
     number = read.read_integer(value)
-    if not (1 <= number < 2**31 or number == -1):
-        raise ValueError("expected seconds from 1, or -1")
+    if not 1 <= number < 2**31:
+        raise ValueError("expected seconds from 1")  # -1 makes Abaco drop logs at once (4.9)
     return number
 
 

@@ -20,6 +20,8 @@ from tests.factories.rows import add_account
 ADMIN = "Internal/abaco-admin"
 PRIVILEGED = "Internal/abaco-privileged"
 EVERYONE = "Internal/everyone"
+# Keys and the clock's start are the same for the whole run, so tokens are signed once.
+_TOKENS: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
 
 class Caller:
@@ -62,7 +64,7 @@ def app(site: Site, database: Database, clock: ManualClock, waits: Waits) -> Fla
 
 
 @pytest.fixture
-def caller(app: Flask, site: Site, clock: ManualClock) -> Callable[..., Caller]:
+def caller(app: Flask, site: Site) -> Callable[..., Caller]:
     """Makes callers: `caller("bob", prefix="/v3/actors", role=ADMIN)`."""
 
     def make(
@@ -71,9 +73,10 @@ def caller(app: Flask, site: Site, clock: ManualClock) -> Callable[..., Caller]:
         tenant: str = "PHYSICS",
         prefix: str = "/actors",
     ) -> Caller:
-        token = sign_token(
-            site.tenants[tenant], tenant, username, roles or (EVERYONE,), 3600, clock
-        )
+        about = (tenant, username, roles or (EVERYONE,))
+        if about not in _TOKENS:
+            _TOKENS[about] = sign_token(site.tenants[tenant], *about, 3600, ManualClock())
+        token = _TOKENS[about]
         return Caller(app, prefix, {"Authorization": f"Bearer {token}"})
 
     return make
