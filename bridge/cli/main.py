@@ -7,8 +7,12 @@ import sys
 import click
 
 from bridge import __version__
+from bridge.cli.database import db
+from bridge.cli.demo import demo
 from bridge.cli.sandbox import sandbox
 from bridge.cli.scheduler import scheduler
+from bridge.cli.serve import api
+from bridge.cli.token import token
 from bridge.errors import BridgeError
 
 
@@ -18,7 +22,7 @@ def cli() -> None:
     """Abaco Bridge: Abaco actors on a Slurm cluster."""
 
 
-for command in (sandbox, scheduler):
+for command in (api, scheduler, db, token, sandbox, demo):
     cli.add_command(command)
 
 
