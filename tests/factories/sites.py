@@ -17,9 +17,13 @@ from cryptography.hazmat.primitives.serialization import (
 from bridge.sites import Site
 
 
-@cache
 def make_key(name: str, bits: int = 2048) -> RSAPrivateKey:
     """Return the run's key called `name`; making one takes a tenth of a second."""
+    return _make_key(name, bits)
+
+
+@cache
+def _make_key(_name: str, bits: int) -> RSAPrivateKey:
     return generate_private_key(65537, bits)
 
 
