@@ -94,12 +94,12 @@ class _Keeper:
         poller.register(self._control.fileno(), select.POLLIN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         while self._reap() and not self._is_stuck():
+            self._press_on()
             for handle, _ in poller.poll(self._timeout_ms()):
                 if handle == self._wake:
                     os.read(self._wake, 512)
                 elif self._read_order():
                     poller.unregister(self._control.fileno())
-            self._press_on()
         return self._report()
 
     def _reap(self) -> bool:
@@ -180,7 +180,7 @@ def _spawn(launch: Launch, output: int, marker: int) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(launch.argv[0], launch.argv, launch.env)  # noqa: S606  # no shell is wanted
     except OSError as error:
-        os.write(marker, ("error: %s" % error.strerror).encode())
+        os.write(marker, str(error.strerror).encode())
     finally:
         os._exit(255)
 
