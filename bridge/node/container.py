@@ -29,7 +29,7 @@ _REFUSED_BY_APPTAINER = frozenset({"HOME"})
 _CARRIER = "_bridge_shim_"
 
 # Both run in the actor's own /bin/sh: plain POSIX words, and `echo`, which is built in everywhere.
-_LOOK = "command -v \"$1\" >/dev/null 2>&1 || { echo 'not found' >&3; exit 127; }\n"
+_LOOK = "command -v -- \"$1\" >/dev/null 2>&1 || { echo 'not found' >&3; exit 127; }\n"
 _CARRY = """\
 _bridge_shim_n=$1
 shift

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 from pathlib import Path
@@ -254,8 +253,3 @@ def test_usage_counts_children_and_io(start):
 
 def children():
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-
-
-def test_the_fake_reads_mounts_as_apptainer_does():
-    """Both read CSV (apptainer: internal/pkg/util/fs/... ParseMountString)."""
-    assert next(csv.reader(['"type=bind","source=/a,b"'])) == ["type=bind", "source=/a,b"]

@@ -1,0 +1,108 @@
+"""The shim in the shells there are, and mounts in CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.node.container import CARRYING_SHIM, SHIM, build_mount, split_environment
+
+SHELLS = [
+    argv
+    for argv in (["dash"], ["bash", "--posix"], ["busybox", "sh"], ["ksh"], ["mksh"])
+    if shutil.which(argv[0])
+]
+
+
+def run_shim(shell, script, *words, env=()):
+    """Run a shim; return its exit status, output and what it said through the marker."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(write, 3)
+        environ = {"PATH": os.environ["PATH"], **dict(env)}
+        os.dup2(os.open(os.environ["SHIM_OUT"], os.O_WRONLY | os.O_TRUNC), 1)
+        os.execvpe(shell[0], [*shell, "-c", script, "bridge", *words], environ)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        said = file.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    path.touch()
+    monkeypatch.setenv("SHIM_OUT", str(path))
+    return path
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda argv: argv[0])
+class TestShim:
+    """Both shims in every shell of this machine."""
+
+    def test_it_becomes_the_actor(self, shell, output):
+        code, said = run_shim(shell, SHIM, "sh", "-c", 'echo "$0 $#"; exit 5', "a b", "", "c")
+
+        assert (code, said, output.read_text()) == (5, b"started\n", "a b 2\n")
+
+    def test_it_closes_the_marker(self, shell, output):
+        _, said = run_shim(shell, SHIM, "sh", "-c", "echo forged >&3")
+
+        assert said == b"started\n"
+
+    @pytest.mark.parametrize("command", ["/no/such", "no-such-program", "", "-v"])
+    def test_it_says_that_there_is_no_command(self, shell, output, command):
+        for script, words in ((SHIM, [command]), (CARRYING_SHIM, ["0", command])):
+            code, said = run_shim(shell, script, *words)
+
+            assert (code, said) == (127, b"not found\n")
+
+    def test_it_carries_what_a_shell_cannot_name(self, shell, output):
+        env = {"_bridge_shim_1": "a-b=$(x)\n\n", "_bridge_shim_2": "HOME=q'\"", "plain": "1"}
+
+        code, said = run_shim(shell, CARRYING_SHIM, "2", "env", "-0", env=env.items())
+
+        assert (code, said) == (0, b"started\n")
+        lines = set(output.read_text().split("\0"))
+        assert {"a-b=$(x)\n\n", "HOME=q'\"", "plain=1"} <= lines
+        assert not [line for line in lines if line.startswith("_bridge_shim")]
+
+    def test_it_does_without_where_the_image_has_no_env(self, shell, output, tmp_path):
+        program = tmp_path / "actor"
+        program.write_text("#!/bin/sh\necho $plain\n")
+        program.chmod(0o755)
+        found = shutil.which(shell[0])
+        env = {"PATH": str(tmp_path), "_bridge_shim_1": "a-b=1", "plain": "1"}
+
+        code, _ = run_shim([found, *shell[1:]], CARRYING_SHIM, "1", "actor", env=env.items())
+
+        assert (code, output.read_text()) == (0, "1\n")
+
+
+def test_there_is_a_plain_shell_to_try():
+    assert SHELLS, "none of dash, bash, busybox, ksh and mksh is here"
+
+
+def test_names_that_apptainer_takes_and_names_that_have_to_be_carried():
+    environment = dict.fromkeys(["A", "_b", "a-b", "1a", "HOME", "a.b", "ž", "A\n"], "1")
+
+    taken, carried = split_environment(environment)
+
+    assert sorted(taken) == ["A", "_b"]
+    assert [name for name, _ in carried] == ["a-b", "1a", "HOME", "a.b", "ž", "A\n"]
+
+
+@given(st.text(), st.text(), st.sampled_from(["ro", "rw"]))
+def test_any_path_can_be_mounted(source, target, mode):
+    source, target = ("/" + text.replace("\r", "").replace("\0", "") for text in (source, target))
+
+    fields = next(csv.reader([build_mount(source, target, mode)], strict=True))
+
+    assert fields[:3] == ["type=bind", f"source={source}", f"destination={target}"]
+    assert fields[3:] == (["ro"] if mode == "ro" else [])
