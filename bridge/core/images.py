@@ -42,9 +42,9 @@ def parse_image(text: str) -> ImageReference:
         InvalidField: `text` is no image reference; says which part.
     """
     rest = text.removeprefix("docker://")
-    rest, _, digest = rest.partition("@")
+    rest, at, digest = rest.partition("@")
     head, slash, tail = rest.rpartition("/")
-    tail, _, tag = tail.partition(":")
+    tail, colon, tag = tail.partition(":")
     path = f"{head}{slash}{tail}"
     first, slash, others = path.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
@@ -54,8 +54,8 @@ def parse_image(text: str) -> ImageReference:
     for value, pattern, what in (
         (registry, _REGISTRY, "registry"),
         (repository, _PATH, "repository"),
-        (tag or "latest", _TAG, "tag"),
-        (digest or "sha256:" + "0" * 64, _DIGEST, "digest"),
+        (tag if colon else "latest", _TAG, "tag"),
+        (digest if at else "sha256:" + "0" * 64, _DIGEST, "digest"),
     ):
         if not pattern.match(value) or len(text) > 512:
             raise InvalidField(

@@ -1,0 +1,44 @@
+"""Names that cross from a caller to the owner's container (design section 6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.core.environment import MAX_VALUE_BYTES, check_name, check_value
+from bridge.errors import InvalidField
+
+
+@pytest.mark.parametrize("name", ["A", "a_1", "_x", "x-nonce", "_abaco_synchronous"])
+def test_names_a_caller_may_set(name):
+    check_name(name, "the query", by_caller=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "1a", "a-b", "a b", "a\n", "é", "a=b", "APPTAINERENV_X", "SINGULARITY_BIND", "SLURM_X",
+        "SBATCH_X", "_abaco_actor_id", "LD_PRELOAD", "PYTHONPATH", "PATH", "HOME", "MSG", "IFS",
+        "BASH_ENV", "_actor_configs",
+    ],
+)  # fmt: skip
+def test_names_a_caller_may_not_set(name):
+    with pytest.raises(InvalidField):
+        check_name(name, "the query", by_caller=True)
+
+
+@pytest.mark.parametrize("name", ["PATH", "PYTHONPATH", "LD_LIBRARY_PATH"])
+def test_the_actor_itself_may_set_more(name):
+    check_name(name, "default_environment", by_caller=False)
+
+
+@pytest.mark.parametrize("name", ["x-nonce", "_abaco_actor_id", "SLURM_X", "APPTAINER_BIND"])
+def test_but_not_everything(name):
+    with pytest.raises(InvalidField):
+        check_name(name, "default_environment", by_caller=False)
+
+
+def test_values():
+    check_value("A", "x" * MAX_VALUE_BYTES, "the query")
+    for value in ("x" * (MAX_VALUE_BYTES + 1), "a\0b"):
+        with pytest.raises(InvalidField):
+            check_value("A", value, "the query")

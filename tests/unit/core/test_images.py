@@ -1,0 +1,43 @@
+"""Docker's rules for references."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.core.images import parse_image
+from bridge.errors import InvalidField
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("debian", "docker.io/library/debian:latest"),
+        ("debian:trixie", "docker.io/library/debian:trixie"),
+        ("abacosamples/test", "docker.io/abacosamples/test:latest"),
+        ("docker://abacosamples/test", "docker.io/abacosamples/test:latest"),
+        ("docker.io/library/debian", "docker.io/library/debian:latest"),
+        ("registry:5000/a/b:1", "registry:5000/a/b:1"),
+        ("localhost/a", "localhost/a:latest"),
+        ("ghcr.io/a/b/c", "ghcr.io/a/b/c:latest"),
+        (f"debian@{DIGEST}", f"docker.io/library/debian@{DIGEST}"),
+        (f"debian:1@{DIGEST}", f"docker.io/library/debian:1@{DIGEST}"),
+    ],
+)
+def test_normal_form(text, normal):
+    assert str(parse_image(text)) == normal
+    assert str(parse_image(normal)) == normal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "A", "a b", "a//b", "/a", "a/", "a:b:c", "a@sha256:12", "-a", "a\n", "a;b", "$(x)",
+        "../a", "a/../b", "https://x/y", "a" * 600, "docker://", "file:///etc/passwd", "a:",
+        "a@", ":a", "@a",
+    ],
+)  # fmt: skip
+def test_what_is_no_reference(text):
+    with pytest.raises(InvalidField, match="Invalid image reference"):
+        parse_image(text)
