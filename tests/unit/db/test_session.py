@@ -1,0 +1,62 @@
+"""Transactions: what commits, what rolls back, what waits, what SQLite is set to."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import StatementError
+
+from bridge.db import ClusterUser
+from tests.factories.rows import START, add_account, add_image
+
+
+def test_an_error_takes_everything_back(database):
+    def fail(session):
+        add_account(session)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), database.begin() as session:
+        fail(session)
+    with database.read() as session:
+        assert session.query(ClusterUser).count() == 0
+
+
+def test_a_reader_does_not_wait_for_a_writer(database):
+    with database.begin() as writer:
+        add_account(writer)
+        with database.read() as reader:
+            assert reader.query(ClusterUser).count() == 0
+
+
+def test_moments_are_utc_and_aware(database):
+    moment = datetime(2026, 1, 1, 12, 0, 0, 123000, tzinfo=timezone(timedelta(hours=-6)))
+    with database.begin() as session:
+        add_account(session, checked_at=moment)
+    with database.read() as session:
+        found = session.query(ClusterUser).one().checked_at
+    assert found == moment
+    assert found.utcoffset() == timedelta(0)
+
+
+def test_a_moment_without_a_zone_is_refused(database):
+    with pytest.raises(StatementError, match="without a time zone"), database.begin() as session:
+        add_account(session, checked_at=START.replace(tzinfo=None))
+
+
+def test_numbers_of_rows_are_given_by_the_database(database):
+    with database.begin() as session:
+        first, second = add_image(session), add_image(session)
+    assert second.id == first.id + 1
+
+
+def test_sqlite_keeps_what_was_answered(database):
+    if database.engine.dialect.name != "sqlite":
+        pytest.skip("SQLite's own settings")
+    with database.engine.connect() as connection:
+        pragmas = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
