@@ -69,6 +69,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # The tokens of Abaco's own suite are 7,600 bytes long, and a query may set variables.
             "limit_request_field_size": 32_768,
             "limit_request_line": 8190,
+            # Clients keep connections between polls; one closed after two seconds, gunicorn's
+            # default, meets them in the middle of a request.
+            "keepalive": 75,
             "control_socket_disable": True,
         }
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError
 
@@ -31,7 +32,8 @@ class SchedulerLease:
                 if lease is None:
                     lease = Lease(name="scheduler", holder=self.holder, expires_at=now)
                     session.add(lease)
-                if lease.holder != self.holder and lease.expires_at > now:
+                taken = lease.holder != self.holder and lease.expires_at > now
+                if taken and not is_gone(lease.holder):
                     return False
                 if lease.holder == self.holder and lease.expires_at - now > DURATION / 2:
                     return True
@@ -46,3 +48,12 @@ class SchedulerLease:
             lease = session.get(Lease, "scheduler", with_for_update=True)
             if lease is not None and lease.holder == self.holder:
                 session.delete(lease)
+
+
+def is_gone(holder: str) -> bool:
+    """Whether `holder` was a process of this host that is no more: its lease need not run out.
+
+    A process number that is in use again says nothing; then the lease is waited for.
+    """
+    host, pid, _ = holder.rsplit(":", 2)
+    return host == socket.gethostname() and not Path("/proc", pid).exists()

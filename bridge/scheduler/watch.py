@@ -24,6 +24,7 @@ from bridge.scheduler.submit import adopt
 from bridge.scheduler.workers import fence, settle_worker
 from bridge.sessions import UserSession
 from bridge.slurm import JobRow
+from bridge.slurm.port import REQUEUED_STATES
 
 log = logging.getLogger(__name__)
 
@@ -138,11 +139,13 @@ def _death(worker: Worker, workers: Sequence[Worker], rows: Sequence[JobRow]) ->
         other_index, other_restart = (int(part) for part in other.name.split("."))
         if other_index == index and other_restart > restart:
             return "Slurm requeued the array task while this ran."
-    ends = {row.task_index: row for row in rows if row.is_final}
-    row = ends.get(index)
-    if row is None or any(r.task_index == index and not r.is_final for r in rows):
+    mine = [row for row in rows if row.task_index == index]
+    waiting = next((row for row in mine if row.state in REQUEUED_STATES), None)
+    if waiting is not None:  # it had joined before Slurm was asked: so it was thrown out since
+        return f"Slurm put the array task back into its queue ({waiting.reason}) while this ran."
+    if not mine or not all(row.is_final for row in mine):
         return None
-    return _sentence(row)
+    return _sentence(mine[-1])
 
 
 def _sentence(row: JobRow) -> str:

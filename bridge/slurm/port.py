@@ -26,6 +26,8 @@ FINAL_STATES = frozenset(
         "TIMEOUT",
     }
 )
+# ... and those in which a task that has run already waits to be run again.
+REQUEUED_STATES = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 
 
 @dataclass(frozen=True)

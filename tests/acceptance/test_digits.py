@@ -1,0 +1,93 @@
+"""The main job: hundreds of digits, one message each, and what it must not do on the way."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bridge.sandbox.demo import run_demo
+from tests.cluster import Cluster, wait_for
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(900)]
+
+NODES = ("login", "c1", "c2")
+MOUNTS = ("/scratch", "/work")
+
+
+def start_watching(cluster: Cluster) -> dict[tuple[str, str], tuple[str, int]]:
+    source = Path(__file__).with_name("openers.py").read_bytes()
+    logs = {}
+    for node in NODES:
+        cluster.sandbox.put(node, "/root/openers.py", source)
+        for mount in MOUNTS:
+            log = f"/root/openers{mount.replace('/', '-')}.log"
+            cluster.sandbox.run(node, ["rm", "-f", log])
+            argv = ["python3", "/root/openers.py", mount, "900"]
+            number = cluster.sandbox.start(node, argv, user="root", log_path=log)
+            logs[node, mount] = log, number
+    for (node, _), (log, _) in logs.items():
+        wait_for(lambda n=node, p=log: b"ready" in cluster.sandbox.get(n, p), 10, "fanotify")
+    return logs
+
+
+def test_digits_as_their_owner(cluster: Cluster) -> None:
+    owners: Counter[str] = Counter()
+
+    def look_at_spool(queued: int, running: int, done: int, count: int) -> None:
+        if running and not owners:
+            argv = ["find", "/scratch/alice/.bridge", "-printf", "%u %m %y\n"]
+            owners.update(cluster.sandbox.run("login", argv, user="alice").stdout.splitlines())
+
+    watching = start_watching(cluster)
+    report = run_demo(cluster.sandbox, print, look_at_spool)
+    time.sleep(1)
+
+    assert report.executions == report.complete == 600
+    assert report.accuracy > 0.9
+    assert report.sbatch_calls <= 4
+    assert report.user == "alice"
+    assert report.container_starts == 600
+    assert {row.split("|")[2] for row in report.sacct} <= {"COMPLETED", "CANCELLED"}
+
+    starts = Counter(line.split()[-1] for line in cluster.sandbox.container_starts())
+    assert len(starts) == 600
+    assert set(starts.values()) == {1}
+
+    assert owners
+    assert all(line.startswith("alice ") for line in owners), owners
+    assert all(line.split()[1] in ("700", "600", "711") for line in owners), owners
+
+    opened = []
+    for (node, _), (log, number) in watching.items():
+        cluster.sandbox.run(node, ["kill", str(number)])
+        opened += [
+            f"{node} {line}" for line in cluster.sandbox.get(node, log).decode().splitlines()
+        ]
+    alices = [line for line in opened if "/alice" in line]
+    assert any(" 2001 " in line for line in alices)  # the watch sees what alice opens
+    assert [line for line in alices if line.split()[1] == "0"] == []
+
+
+def test_every_execution_tells_what_it_used(cluster: Cluster) -> None:
+    client = cluster.client()
+    actor = cluster.actor(client, "digits-classifier")
+    (path, label) = cluster.sandbox.digits()[0]
+    cluster.post(client, actor, path.replace("/work/alice/", "/work/"), "/work/no/such.png")
+    good, bad = cluster.final(client, actor)
+    assert (good["status"], good["exitCode"]) == ("COMPLETE", 0)
+    assert good["cpu"] > 1_000_000
+    assert good["io"] > 10_000
+    assert good["executor"] == "alice"
+    assert set(good["finalState"]) == {
+        "Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ExitCode",
+        "Error", "StartedAt", "FinishedAt",
+    }  # fmt: skip
+    assert good["workerId"]
+    logs = client.call("GET", f"/{actor}/executions/{good['id']}/logs")["logs"]
+    assert logs.startswith(f"{label} (score = ")
+    assert len(logs.splitlines()) == 5
+    assert (bad["status"], bad["exitCode"]) == ("COMPLETE", 2)
+    assert bad["finalState"]["ExitCode"] == 2

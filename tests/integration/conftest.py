@@ -1,0 +1,5 @@
+"""Integration: one real neighbour."""
+
+from tests.cluster import cluster, sandbox
+
+__all__ = ["cluster", "sandbox"]
