@@ -197,7 +197,8 @@ class Execution(Base):
         CheckConstraint("status <> 'RUNNING' or (array_id is not null and worker_id is not null)",
                         name="running_has_worker"),
         Index("ix_executions_actor", "actor_id", "seq"),
-        Index("ix_executions_queue", "actor_id", "seq",
+        # With `status`, which never differs in it, so that SQLite prefers it to the one above.
+        Index("ix_executions_queue", "actor_id", "status", "seq",
               sqlite_where=text("status = 'SUBMITTED' and array_id is null"),
               postgresql_where=text("status = 'SUBMITTED' and array_id is null")),
         Index("ix_executions_array_open", "array_id", "seq",

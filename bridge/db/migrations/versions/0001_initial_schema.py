@@ -325,7 +325,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_executions_queue",
-            ["actor_id", "seq"],
+            ["actor_id", "status", "seq"],
             unique=False,
             sqlite_where=sa.text("status = 'SUBMITTED' and array_id is null"),
             postgresql_where=sa.text("status = 'SUBMITTED' and array_id is null"),
