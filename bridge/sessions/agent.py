@@ -7,28 +7,45 @@ answer that is not of the right form breaks the session.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import json
 import socket
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from bridge.clock import monotonic_s
 from bridge.errors import CommandTimeout, ConnectFailed, FileRefused
-from bridge.sessions.base import Completed, Entry
+from bridge.sessions.base import Completed, Entry, clean_text
+
+T = TypeVar("T")
 
 MAX_LINE_BYTES = 64 << 20
+MAX_PUT_BYTES = 47 << 20  # as base64 in a line with the path
+MAX_OUTPUT_BYTES = 16 << 20
 FILE_TIMEOUT_S = 30.0
 PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
+# What reading an answer may meet, whatever the other end sends.
+_UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+
 
 class AgentSession:
-    """Speaks to the agent at the other end of `stream`."""
+    """Speaks to the agent at the other end of `stream`.
 
-    def __init__(self, username: str, stream: socket.socket) -> None:
+    Args:
+        username: whose agent it is.
+        stream: connected to it.
+        answer_s: how long an answer may take, a command's own time not counted.
+    """
+
+    def __init__(
+        self, username: str, stream: socket.socket, answer_s: float = FILE_TIMEOUT_S
+    ) -> None:
         self.username = username
+        self._answer_s = answer_s
         self.broken = False
         self._stream = stream
         self._rest = b""
@@ -44,67 +61,72 @@ class AgentSession:
         env: Mapping[str, str] | None = None,
     ) -> Completed:
         """Run a program as the user."""
-        answer = self._ask(
+        return self._ask(
             {
                 "verb": "run",
                 "argv": list(argv),
                 "stdin": base64.b64encode(stdin).decode(),
                 "timeout_s": timeout_s,
                 "env": dict(PLAIN_ENVIRONMENT if env is None else env),
+                "limit_bytes": MAX_OUTPUT_BYTES,
             },
-            # The agent keeps the time of the command; this is for an agent that does not answer.
-            timeout_s + FILE_TIMEOUT_S,
-        )
-        return Completed(
-            int(answer["exit_status"]), _bytes(answer, "stdout"), _bytes(answer, "stderr")
+            _read_completed,
+            timeout_s,
         )
 
     def put(self, path: str, data: bytes, mode: int = 0o600) -> None:
         """Write a file whole."""
+        if len(data) > MAX_PUT_BYTES:
+            raise FileRefused(
+                f"{path} would have {len(data)} bytes; {MAX_PUT_BYTES} can be sent at once.",
+                kind="refused",
+            )
         encoded = base64.b64encode(data).decode()
-        self._ask({"verb": "put", "path": path, "data": encoded, "mode": mode})
+        self._ask({"verb": "put", "path": path, "data": encoded, "mode": mode}, _read_nothing)
 
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Return a piece of a file."""
-        answer = self._ask({"verb": "read", "path": path, "offset": offset, "limit": limit})
-        return _bytes(answer, "data")[:limit]
+        request = {"verb": "read", "path": path, "offset": offset, "limit": limit}
+        return self._ask(request, lambda answer: _bytes(answer, "data"))[:limit]
 
     def list(self, path: str, limit: int = 10_000) -> list[Entry]:
         """Return the names in a directory."""
         try:
-            answer = self._ask({"verb": "list", "path": path, "limit": limit})
-        except FileRefused as error:
-            if error.facts.get("kind") == "missing":
-                return []
-            raise
-        return [
-            Entry(str(item["name"]), str(item["kind"]), int(item["size"]))
-            for item in answer["entries"]
-        ]
+            return self._ask({"verb": "list", "path": path, "limit": limit}, _read_entries)
+        except _Missing:
+            return []
 
     def rename(self, source: str, target: str) -> None:
         """Rename a file."""
-        self._ask({"verb": "rename", "source": source, "target": target})
+        self._ask({"verb": "rename", "source": source, "target": target}, _read_nothing)
 
     def mkdir(self, path: str, mode: int = 0o700) -> None:
         """Make a directory."""
-        self._ask({"verb": "mkdir", "path": path, "mode": mode, "parents": True})
+        request = {"verb": "mkdir", "path": path, "mode": mode, "parents": True}
+        self._ask(request, _read_nothing)
 
     def remove(self, path: str) -> None:
         """Remove a file or tree."""
         with contextlib.suppress(_Missing):
-            self._ask({"verb": "remove", "path": path})
+            self._ask({"verb": "remove", "path": path}, _read_nothing)
 
     def hello(self) -> dict[str, Any]:
         """Return who the agent is: version, uid, gid, groups, host."""
-        return self._ask({"verb": "hello"})
+        return self._ask({"verb": "hello"}, dict)
 
     def close(self) -> None:
         """End the session; the agent ends when its stream does."""
         self.broken = True
         self._stream.close()
 
-    def _ask(self, request: dict[str, Any], timeout_s: float = FILE_TIMEOUT_S) -> dict[str, Any]:
+    def _ask(
+        self,
+        request: dict[str, Any],
+        read: Callable[[dict[str, Any]], T],
+        command_s: float = 0,
+    ) -> T:
+        # The agent keeps the time of the command; this is for an agent that does not answer.
+        timeout_s = command_s + self._answer_s
         with self._lock:
             if self.broken:
                 raise ConnectFailed(f"The session of {self.username} is closed.")
@@ -112,15 +134,16 @@ class AgentSession:
             request["id"] = self._number
             try:
                 answer = self._exchange(request, timeout_s)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                if answer.get("ok") is True:
+                    return read(answer)
+            except _UNREADABLE as error:
                 self.close()
                 what = f"The agent of {self.username} did not answer {request['verb']}"
                 if isinstance(error, TimeoutError):
                     raise CommandTimeout(f"{what} within {timeout_s:.0f} s.") from error
-                raise ConnectFailed(f"{what} in the form agreed: {error}.") from error
-        if answer.get("ok") is True:
-            return answer
-        raise _refusal(request, answer)
+                said = clean_text(str(error))[:200]
+                raise ConnectFailed(f"{what} in the form agreed: {said}.") from error
+        raise _refusal(answer)
 
     def _exchange(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         deadline = monotonic_s() + timeout_s
@@ -151,17 +174,29 @@ class _Missing(FileRefused):
     """The file is not there."""
 
 
-def _refusal(request: dict[str, Any], answer: dict[str, Any]) -> Exception:
-    kind, message = str(answer.get("kind")), str(answer.get("message"))[:1000]
+def _refusal(answer: dict[str, Any]) -> Exception:
+    kind, message = str(answer.get("kind")), clean_text(str(answer.get("message"))[:1000])
     if kind == "timeout":
-        return CommandTimeout(f"{' '.join(request['argv'][:1])}: {message}")
+        return CommandTimeout(message)
     if kind == "missing":
         return _Missing(message, kind="missing")
     return FileRefused(message, kind="refused")
 
 
+def _read_nothing(answer: dict[str, Any]) -> None:
+    """An answer that says no more than that it was done."""
+
+
+def _read_completed(answer: dict[str, Any]) -> Completed:
+    status, cut = int(answer["exit_status"]), answer.get("cut", False) is not False
+    return Completed(status, _bytes(answer, "stdout"), _bytes(answer, "stderr"), cut)
+
+
+def _read_entries(answer: dict[str, Any]) -> list[Entry]:
+    return [
+        Entry(str(item["name"]), str(item["kind"]), int(item["size"])) for item in answer["entries"]
+    ]
+
+
 def _bytes(answer: dict[str, Any], key: str) -> bytes:
-    try:
-        return base64.b64decode(str(answer[key]), validate=True)
-    except (binascii.Error, KeyError) as error:
-        raise ConnectFailed(f"The agent's answer has no readable {key}.") from error
+    return base64.b64decode(str(answer[key]), validate=True)

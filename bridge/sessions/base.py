@@ -9,11 +9,26 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended: its exit status and what it printed (cut at the agent's limit)."""
+    """A command that ended: its exit status, what it printed, and whether that had to be cut."""
 
     exit_status: int
     stdout: bytes
     stderr: bytes
+    cut: bool = False
+
+    @property
+    def complaint(self) -> str:
+        """The end of what it said, for a person: of its stderr, else of its stdout."""
+        said = self.stderr.decode(errors="replace").strip()
+        return clean_text(said or self.stdout.decode(errors="replace").strip())[-500:]
+
+
+def clean_text(text: str) -> str:
+    """Return `text` without what no text column, log or terminal should be given.
+
+    What comes from a cluster becomes reasons in the database, and a user's agent may say anything.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 @dataclass(frozen=True)

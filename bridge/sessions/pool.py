@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bridge.clock import monotonic_s
-from bridge.errors import ConnectFailed
+from bridge.errors import ConnectFailed, SessionError
 from bridge.node.build import build_zipapp
 from bridge.sessions.agent import AgentSession
 from bridge.sessions.base import UserSession
-from bridge.sessions.spawner import agent_environment
+from bridge.sessions.spawner import MAX_NAME_BYTES, agent_environment
 
 IDLE_S = 300.0
 
@@ -78,14 +78,22 @@ def setuid_opener(spawner: socket.socket) -> Opener:
     lock = threading.Lock()
 
     def open_setuid(username: str) -> socket.socket:
-        with lock:
-            spawner.send(username.encode())
-            answer, descriptors, _, _ = socket.recv_fds(spawner, 4096, 1)
+        name = username.encode()
+        if not 0 < len(name) <= MAX_NAME_BYTES:  # an empty request would tell the spawner to end
+            raise ConnectFailed(f"No session as {username[:40]!r}: not a user name.")
+        try:
+            with lock:
+                spawner.send(name)
+                answer, descriptors, _, _ = socket.recv_fds(spawner, 4096, 1)
+        except OSError as error:
+            raise ConnectFailed(f"The spawner cannot be asked: {error.strerror}.") from error
         if not answer:
             raise ConnectFailed("The spawner has ended; restart the scheduler.")
         found = json.loads(answer)
         if not found["ok"]:
             raise ConnectFailed(f"No session as {username}: {found['message']}.")
+        if not descriptors:  # the kernel drops them when this process may open no more
+            raise ConnectFailed(f"No session as {username}: too many open files.")
         return socket.socket(fileno=descriptors[0])
 
     return open_setuid
@@ -109,10 +117,21 @@ class SessionPool:
             known = self._sessions.get(username)
             session = known[0] if known and not known[0].broken else None
             if session is None:
-                session = AgentSession(username, self._open(username))
-                session.hello()
+                session = self._new_session(username)
             self._sessions[username] = (session, monotonic_s())
             return session
+
+    def _new_session(self, username: str) -> AgentSession:
+        try:
+            session = AgentSession(username, self._open(username))
+        except OSError as error:
+            raise ConnectFailed(f"No agent could be started as {username}: {error}.") from error
+        try:
+            session.hello()
+        except SessionError as error:
+            session.close()
+            raise ConnectFailed(f"The agent of {username} gave no greeting: {error}") from error
+        return session
 
     def close_idle(self) -> None:
         """Close what has not been asked for in five minutes."""

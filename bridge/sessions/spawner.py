@@ -23,18 +23,19 @@ import socket
 from collections.abc import Callable, Sequence
 
 _PR_SET_NO_NEW_PRIVS = 38
+MAX_NAME_BYTES = 255
 
 
 def serve(requests: socket.socket, min_uid: int, agent_argv: Sequence[str]) -> None:
     """Answer requests until the other end closes."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # agents are reaped by the kernel
     while True:
-        name = requests.recv(256)
+        name = requests.recv(MAX_NAME_BYTES + 1)
         if not name:
             return
         try:
             stream = _spawn(name.decode(), min_uid, agent_argv)
-        except (LookupError, PermissionError, OSError, UnicodeDecodeError) as error:
+        except (LookupError, OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in it
             requests.send(json.dumps({"ok": False, "message": str(error)}).encode())
             continue
         with stream:
