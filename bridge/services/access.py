@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
@@ -21,6 +21,27 @@ _ID = re.compile(r"[A-Za-z0-9]{1,32}\Z")
 # Abaco's own texts: one for the actor itself (3.2), one for what is below it (3.3).
 NO_ACTOR = "No actor found with identifier: {}."
 NO_ACTOR_BELOW = "No actor found with id: {}."
+
+# The actor once for each permission that speaks of the caller, or once with null. A user's own
+# entry and that of ABACO_WORLD give the stated level and no more (Appendix B). Made once: putting
+# a statement together costs more than sending it.
+_QUERY = (
+    select(Actor, Permission.level)
+    .outerjoin(
+        Permission,
+        and_(
+            Permission.actor_id == Actor.id,
+            Permission.username.in_(bindparam("names", expanding=True)),
+        ),
+    )
+    .where(
+        Actor.id == bindparam("id"),
+        Actor.tenant == bindparam("tenant"),
+        Actor.deleted_at.is_(None),
+    )
+)
+_LOCKED = _QUERY.with_for_update(of=Actor)
+_SHARED = _QUERY.with_for_update(of=Actor, read=True)
 
 
 def find_actor(
@@ -48,31 +69,12 @@ def find_actor(
         NotFound: there is none in the caller's tenant.
         PermissionDenied: the caller's level is lower.
     """
-    query = _query(identity, identifier)
-    if lock or share:
-        query = query.with_for_update(read=share, of=Actor)
-    rows = session.execute(query).all() if _ID.match(identifier) else []
+    query = _SHARED if share else _LOCKED if lock else _QUERY
+    sought = {"id": identifier, "tenant": identity.tenant, "names": (identity.username, WORLD)}
+    rows = session.execute(query, sought).all() if _ID.match(identifier) else []
     if not rows:
         raise NotFound(missing.format(identifier[:64]))
-    levels = [level for _, level in rows if level is not None]
-    if not identity.is_admin and not any(level.allows(wanted) for level in levels):
+    levels: list[Level | None] = [level for _, level in rows]
+    if not identity.is_admin and not any(level and level.allows(wanted) for level in levels):
         raise PermissionDenied("Not authorized -- you do not have access to this actor.")
     return rows[0][0]
-
-
-def _query(identity: Identity, identifier: str) -> Select[Actor, Level | None]:
-    """Select the actor once for each permission that speaks of the caller, or once with null.
-
-    A user's own entry and that of ABACO_WORLD give the stated level and no more (Appendix B).
-    """
-    return (
-        select(Actor, Permission.level)
-        .outerjoin(
-            Permission,
-            and_(
-                Permission.actor_id == Actor.id,
-                Permission.username.in_((identity.username, WORLD)),
-            ),
-        )
-        .where(Actor.id == identifier, Actor.tenant == identity.tenant, Actor.deleted_at.is_(None))
-    )

@@ -22,6 +22,10 @@ from bridge.db import Actor, Execution, Message
 from bridge.services.access import find_actor
 from bridge.sites import Site
 
+# Made once: putting a statement together costs more than sending it.
+_INSERT_EXECUTION = insert(Execution)
+_INSERT_MESSAGE = insert(Message)
+
 
 @dataclass(frozen=True)
 class Posted:
@@ -76,23 +80,25 @@ def post_message(
     if identity.jwt_header_name:
         variables["_abaco_jwt_header_name"] = identity.jwt_header_name
     session.execute(
-        insert(Execution).values(
-            id=execution_id,
-            tenant=actor.tenant,
-            actor_id=actor.id,
-            actor_revision=actor.revision,
-            executor=identity.username,
-            status=ExecutionStatus.SUBMITTED,
-            message_received_time=now,
-        )
+        _INSERT_EXECUTION,
+        {
+            "id": execution_id,
+            "tenant": actor.tenant,
+            "actor_id": actor.id,
+            "actor_revision": actor.revision,
+            "executor": identity.username,
+            "status": ExecutionStatus.SUBMITTED,
+            "message_received_time": now,
+        },
     )
     session.execute(
-        insert(Message).values(
-            execution_id=execution_id,
-            content_type=message.content_type,
-            payload=message.payload,
-            environment=variables,
-        )
+        _INSERT_MESSAGE,
+        {
+            "execution_id": execution_id,
+            "content_type": message.content_type,
+            "payload": message.payload,
+            "environment": variables,
+        },
     )
     return Posted(actor.id, actor.owner, execution_id)
 
