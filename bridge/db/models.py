@@ -102,8 +102,8 @@ class Actor(Base):
     max_cpus: Mapped[int | None] = mapped_column(BigInteger)
     queue: Mapped[str] = mapped_column(String(64), default="default")
     revision: Mapped[int] = mapped_column(default=1)
-    uid: Mapped[int | None]
-    gid: Mapped[int | None]
+    uid: Mapped[int | None] = mapped_column(BigInteger)
+    gid: Mapped[int | None] = mapped_column(BigInteger)
     tasdir: Mapped[str | None] = mapped_column(Text)
     log_ex: Mapped[int | None]
     cron_on: Mapped[bool] = mapped_column(default=False)
@@ -275,7 +275,9 @@ class ClusterUser(Base):
     username: Mapped[str] = mapped_column(String(64), primary_key=True)
     requested_at: Mapped[datetime]
     checked_at: Mapped[datetime | None]
-    uid: Mapped[int | None]  # null after checked_at: no such user, or one that may not be used
-    gid: Mapped[int | None]
+    uid: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # null after checked_at: no such user, or one that may not be used
+    gid: Mapped[int | None] = mapped_column(BigInteger)
     home: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text, default="")

@@ -85,7 +85,8 @@ def record_plan(
     session: Session, context: ClusterContext, plan: ArrayPlan, now: datetime
 ) -> str | None:
     """Write the array and bind its executions, the head of the actor's queue, in their order."""
-    actor = session.get_one(Actor, plan.actor_id)
+    # The lock keeps a delete from ending executions while they are bound.
+    actor = session.get_one(Actor, plan.actor_id, with_for_update={"read": True})
     image = session.get_one(Image, actor.image_id)
     if image.sif_path is None:
         raise ValueError(f"actor {actor.id} is READY without an image file")  # a constraint holds
@@ -100,7 +101,7 @@ def record_plan(
         .scalars()
         .all()
     )
-    if not waiting:
+    if not waiting or actor.deleted_at is not None:
         return None  # the actor was deleted in the meantime
     tenant = context.site.tenants[actor.tenant]
     session.add(

@@ -216,7 +216,9 @@ def _request_image(session: Session, cluster: str, tenant: str, text: str, now: 
             create_time=now,
         ),
     )
-    if image.status is ImageStatus.ERROR:
+    if image.status is not ImageStatus.REQUESTED:
+        # Asked for anew: a tag may have moved, and what failed may work now. What is in the cache
+        # under the same digest is not pulled again.
         image.status = ImageStatus.REQUESTED
         image.attempts = 0
         image.next_attempt_at = None
