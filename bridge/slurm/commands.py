@@ -7,12 +7,14 @@ digits), so no field that we ask for can carry a separator.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 
 from bridge.errors import (
     CommandTimeout,
+    ConnectFailed,
     PolicyLimit,
+    SessionError,
     SlurmError,
     SlurmUnavailable,
     SubmitRejected,
@@ -24,22 +26,32 @@ from bridge.slurm.port import JobRow
 # sbatch itself sleeps up to 120 s when the controller's queue is full (field.md 4.1).
 SUBMIT_TIMEOUT_S = 150.0
 ASK_TIMEOUT_S = 60.0
-# What slurm_strerror(3) says when a limit, and not the request, is in the way.
-_LIMIT = re.compile(
-    r"limit|MaxSubmit|QOSMax|AssocMax|AssocGrp|QOSGrp|Job violates accounting/QOS policy"
-    r"|temporarily",
-    re.IGNORECASE,
-)
-# ... and when no answer came from slurmctld: it may have taken the job all the same.
+# One argument of a program has 128 KiB at most on Linux, and a name with its comma 40 bytes.
+NAMES_PER_CALL = 3000
+# What slurm_strerror(3) says when no answer came from slurmctld: it may have acted all the same.
 _UNCLEAR = re.compile(
     r"Socket timed out|Unable to contact slurm controller|Connection (refused|reset|timed out)"
     r"|Zero Bytes were transmitted|Transport endpoint|slurm_receive_msg|communication|Slurmctld"
     r"|backup mode|in standby",
     re.IGNORECASE,
 )
+# ... when this request goes beyond what one job may ever have, and waiting would not help: names
+# of reasons such as QOSMaxWallDurationPerJobLimit and AssocMaxCpuPerJobLimit.
+_NEVER = re.compile(r"PerJob|PerNode|MinCpuNotSatisfied|time limit is invalid")
+# ... and when something else than the request is in the way for now: how much is there already, a
+# partition closed for maintenance, a controller without room.
+_FOR_NOW = re.compile(
+    r"limit|MaxSubmit|QOSMax|AssocMax|AssocGrp|QOSGrp|temporarily|inactive or drain"
+    r"|not available now|I/O error writing",
+    re.IGNORECASE,
+)
+# scancel fails where there is nothing to cancel; with --quiet it does so without a word.
+_GONE = re.compile(r"Invalid job id|already completing or completed")
 _SQUEUE_FORMAT = "%j|%u|%F|%K|%T|%r|%N"
 _SACCT_FORMAT = "JobName,User,JobID,State,ExitCode,Reason,NodeList"
-_ARRAY_ID = re.compile(r"(\d+)(?:_(\d+|\[[^\]]*\]))?\Z")
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
+_ARRAY_ID = re.compile(r"([0-9]{1,18})(?:_([0-9]{1,18}|\[[^\]]*\]))?\Z")
+_STATE = re.compile(r"[A-Z_]+(?: by [0-9]+|\+)?\Z")
 
 
 def build_submit() -> list[str]:
@@ -50,15 +62,15 @@ def build_submit() -> list[str]:
 def parse_submit(done: Completed) -> int:
     """Return the job id that sbatch printed, or raise what its refusal means."""
     text = done.stdout.decode(errors="replace").strip()
-    match = re.match(r"(\d+)(?:;\S+)?\Z", text.splitlines()[-1] if text else "")
+    match = re.match(r"([0-9]{1,18})(?:;\S+)?\Z", text.splitlines()[-1] if text else "")
     if done.exit_status == 0 and match:
         return int(match[1])
-    said = (done.stderr.decode(errors="replace").strip() or text)[-500:]
+    said = done.complaint
     if done.exit_status == 0:
         raise UnreadableOutput(f"sbatch --parsable: expected a job id, got {said!r}.")
     if _UNCLEAR.search(said):
         raise SlurmUnavailable(f"sbatch got no clear answer: {said}")
-    if _LIMIT.search(said):
+    if _FOR_NOW.search(said) and not _NEVER.search(said):
         raise PolicyLimit(f"Slurm refuses for now: {said}")
     raise SubmitRejected(f"Slurm refused the submission: {said}")
 
@@ -74,9 +86,9 @@ def build_states(names: Collection[str]) -> list[str]:
 def parse_states(text: str) -> list[JobRow]:
     """Read squeue's lines."""
     rows = []
-    for line in text.splitlines():
+    for line in _lines(text):
         parts = line.split("|")
-        if len(parts) != 7 or not parts[2].isdigit():
+        if len(parts) != 7 or not _NUMBER.match(parts[2]) or not _STATE.match(parts[4]):
             raise UnreadableOutput(f"squeue: expected {_SQUEUE_FORMAT}, got {line[:200]!r}.")
         name, username, job, index, state, reason, nodes = parts
         rows.append(
@@ -84,7 +96,7 @@ def parse_states(text: str) -> list[JobRow]:
                 name,
                 username,
                 int(job),
-                int(index) if index.isdigit() else None,
+                int(index) if _NUMBER.match(index) else None,
                 state.split()[0],
                 reason="" if reason == "None" else reason,
                 nodes=nodes,
@@ -106,10 +118,10 @@ def build_accounting(names: Collection[str], since: datetime) -> list[str]:
 def parse_accounting(text: str) -> list[JobRow]:
     """Read sacct's lines."""
     rows = []
-    for line in text.splitlines():
+    for line in _lines(text):
         parts = line.split("|")
         match = _ARRAY_ID.match(parts[2]) if len(parts) == 7 else None
-        if match is None:
+        if match is None or not _STATE.match(parts[3]):
             raise UnreadableOutput(f"sacct: expected {_SACCT_FORMAT}, got {line[:200]!r}.")
         name, username, _, state, exit_code, reason, nodes = parts
         index = match[2]
@@ -118,7 +130,7 @@ def parse_accounting(text: str) -> list[JobRow]:
                 name,
                 username,
                 int(match[1]),
-                int(index) if index and index.isdigit() else None,
+                int(index) if index and _NUMBER.match(index) else None,
                 state.split()[0],
                 exit_code,
                 "" if reason == "None" else reason,
@@ -130,7 +142,20 @@ def parse_accounting(text: str) -> list[JobRow]:
 
 def build_cancel(array_job_id: int, name: str) -> list[str]:
     """Return the scancel line: id and name must both match, or nothing happens (field.md 5.6)."""
-    return ["scancel", "--quiet", f"--name={name}", str(array_job_id)]
+    return ["scancel", f"--name={name}", str(array_job_id)]
+
+
+def check_cancel(done: Completed) -> None:
+    """Raise what scancel's failure means; that there is nothing to cancel is none."""
+    if done.exit_status == 0 or _GONE.search(done.complaint):
+        return
+    if _UNCLEAR.search(done.complaint):
+        raise SlurmUnavailable(f"scancel got no clear answer: {done.complaint}")
+    raise SlurmError(f"scancel failed with {done.exit_status}: {done.complaint}")
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 class SlurmCommands:
@@ -147,36 +172,44 @@ class SlurmCommands:
         """See `SlurmPort.submit`."""
         try:
             done = session.run(build_submit(), stdin=script.encode(), timeout_s=SUBMIT_TIMEOUT_S)
-        except CommandTimeout as error:
-            raise SlurmUnavailable(f"sbatch did not end in {SUBMIT_TIMEOUT_S:.0f} s.") from error
+        except (CommandTimeout, ConnectFailed) as error:
+            raise SlurmUnavailable(f"sbatch may or may not have run: {error.message}") from error
         return parse_submit(done)
 
     def states(self, names: Collection[str]) -> list[JobRow]:
         """See `SlurmPort.states`."""
-        return parse_states(self._ask(build_states(names))) if names else []
+        return [
+            row for some in _in_calls(names) for row in parse_states(self._ask(build_states(some)))
+        ]
 
     def accounting(self, names: Collection[str], since: datetime) -> list[JobRow]:
         """See `SlurmPort.accounting`."""
-        if not names:
-            return []
-        return parse_accounting(self._ask(build_accounting(names, since), {"TZ": "UTC"}))
+        return [
+            row
+            for some in _in_calls(names)
+            for row in parse_accounting(self._ask(build_accounting(some, since), {"TZ": "UTC"}))
+        ]
 
     def cancel(self, session: UserSession, array_job_id: int, name: str) -> None:
         """See `SlurmPort.cancel`."""
-        done = session.run(build_cancel(array_job_id, name), timeout_s=ASK_TIMEOUT_S)
-        said = done.stderr.decode(errors="replace").strip()[-500:]
-        if done.exit_status != 0 and "Invalid job id" not in said:
-            raise SlurmUnavailable(f"scancel of job {array_job_id} failed: {said}")
+        check_cancel(session.run(build_cancel(array_job_id, name), timeout_s=ASK_TIMEOUT_S))
 
     def _ask(self, argv: list[str], env: dict[str, str] | None = None) -> str:
         plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **(env or {})}
         try:
             done = self._observer().run(argv, timeout_s=ASK_TIMEOUT_S, env=plain)
-        except CommandTimeout as error:
-            raise SlurmUnavailable(f"{argv[0]} did not end in {ASK_TIMEOUT_S:.0f} s.") from error
+        except SessionError as error:
+            raise SlurmUnavailable(f"{argv[0]} could not be run: {error.message}") from error
         if done.exit_status != 0:
-            said = done.stderr.decode(errors="replace").strip()[-500:]
-            if _UNCLEAR.search(said):
-                raise SlurmUnavailable(f"{argv[0]} got no answer: {said}")
-            raise SlurmError(f"{argv[0]} failed with {done.exit_status}: {said}")
+            if _UNCLEAR.search(done.complaint):
+                raise SlurmUnavailable(f"{argv[0]} got no answer: {done.complaint}")
+            raise SlurmError(f"{argv[0]} failed with {done.exit_status}: {done.complaint}")
+        if done.cut:  # what is missing would be taken for jobs that Slurm does not know
+            raise UnreadableOutput(f"{argv[0]}: over {len(done.stdout)} bytes, cut by the agent.")
         return done.stdout.decode(errors="replace")
+
+
+def _in_calls(names: Collection[str]) -> Iterator[list[str]]:
+    ordered = sorted(names)
+    for first in range(0, len(ordered), NAMES_PER_CALL):
+        yield ordered[first : first + NAMES_PER_CALL]
