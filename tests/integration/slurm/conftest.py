@@ -1,0 +1,133 @@
+"""Laboratories: a Slurm port, sessions of users, and a way to let jobs come to their ends."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import pytest
+
+from bridge.core.ids import new_token
+from bridge.node.build import build_zipapp
+from bridge.sandbox import Sandbox
+from bridge.sandbox.nodes import build_user_argv
+from bridge.sessions import Completed, SessionPool, UserSession
+from bridge.sessions.pool import Opener
+from bridge.slurm import JobRow, SlurmCommands, SlurmPort
+from bridge.slurm.fake import FakeSlurm
+
+WAIT_S = 60
+
+
+class Lab(Protocol):
+    """What the suite needs of a Slurm."""
+
+    port: SlurmPort
+
+    def session(self, username: str) -> UserSession:
+        """Return a session as alice, bob or carol."""
+        ...
+
+    def until(self, name: str, done: Callable[[Sequence[JobRow]], bool]) -> list[JobRow]:
+        """Let the job run until `done` says so of its rows; return them."""
+        ...
+
+
+class Named:
+    """A session of which a fake needs no more than the name."""
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+
+    def run(self, *_: object, **__: object) -> Completed:
+        raise AssertionError("a fake runs no commands")
+
+
+class FakeLab:
+    """The fake, with its tasks run for real on this machine."""
+
+    def __init__(self) -> None:
+        self.slurm = FakeSlurm(accounts={"alice": ("physics",), "bob": ("physics",)})
+        self.port: SlurmPort = self.slurm
+
+    def session(self, username: str) -> UserSession:
+        return Named(username)  # type: ignore[return-value]
+
+    def until(self, name: str, done: Callable[[Sequence[JobRow]], bool]) -> list[JobRow]:
+        job = self.slurm.job_named(name)
+        for task in job.tasks:
+            if done(self.port.states([name])):
+                break
+            if task.state == "PENDING":
+                self.slurm.launch(job.id, task.index)
+        for task in job.tasks:
+            if not done(self.port.states([name])):
+                self.slurm.finish(job.id, task.index)
+        rows = self.port.states([name])
+        assert done(rows), rows
+        return rows
+
+
+class RealLab:
+    """The sandbox's Slurm, over agents of its users on the login node."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._program = f"/tmp/{new_token()}.pyz"
+        sandbox.put("login", self._program, build_zipapp()[0])
+        self._pool = SessionPool(sandbox_opener(sandbox, self._program))
+        self.port: SlurmPort = SlurmCommands(lambda: self._pool.session("bridge"))
+
+    def session(self, username: str) -> UserSession:
+        return self._pool.session(username)
+
+    def until(self, name: str, done: Callable[[Sequence[JobRow]], bool]) -> list[JobRow]:
+        deadline = time.monotonic() + WAIT_S
+        while not done(rows := self.port.states([name])):
+            assert time.monotonic() < deadline, rows
+            time.sleep(0.3)
+        return rows
+
+    def close(self) -> None:
+        self._pool.close()
+        self._sandbox.run("login", ["rm", self._program])
+
+
+def sandbox_opener(sandbox: Sandbox, program: str) -> Opener:
+    """Return a way to agents that run on the sandbox's login node."""
+
+    def open_there(username: str) -> socket.socket:
+        words = build_user_argv(["/usr/bin/python3", "-I", program, "agent"], user=username)
+        line = sandbox.engine.exec_argv(sandbox._container("login"), words, stdin=True)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(line, stdin=theirs.fileno(), stdout=theirs.fileno())
+        threading.Thread(target=process.wait).start()  # it ends when the session is closed
+        return ours
+
+    return open_there
+
+
+def all_final(rows: Sequence[JobRow]) -> bool:
+    return bool(rows) and all(row.is_final for row in rows)
+
+
+def all_running(rows: Sequence[JobRow]) -> bool:
+    return bool(rows) and all(row.state == "RUNNING" for row in rows)
+
+
+@pytest.fixture(params=["fake", pytest.param("sandbox", marks=pytest.mark.sandbox)])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The fake, then the real one."""
+    if request.param == "fake":
+        fake = FakeLab()
+        yield fake
+        fake.slurm.close()
+        return
+    real = RealLab(request.getfixturevalue("sandbox"))
+    yield real
+    real.close()
