@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.sandbox import Sandbox, check_host
-from bridge.sandbox.demo import Client
+from bridge.sandbox.demo import Client, read_jobs
 from bridge.sandbox.service import BridgeService
 
 
@@ -80,11 +80,8 @@ class Cluster:
     def jobs(self, since: str) -> dict[str, list[list[str]]]:
         """Return the bridge's array tasks since then, by array job id: id, user, state, node."""
         found: dict[str, list[list[str]]] = {}
-        argv = ["sacct", "-aXnP", "-S", since, "-o", "JobID,User,State,NodeList,JobName"]
-        for line in self.sandbox.run("login", argv).stdout.splitlines():
-            row = line.split("|")
-            if row[4].startswith("bridge-"):
-                found.setdefault(row[0].partition("_")[0], []).append(row)
+        for row in read_jobs(self.sandbox, since):
+            found.setdefault(row[0].partition("_")[0], []).append(row)
         return found
 
     def now(self) -> str:

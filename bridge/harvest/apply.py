@@ -68,6 +68,12 @@ def apply_records(
                 worker.last_execution_time = execution.finish_time
         else:
             worker.status = WorkerStatus.SHUTTING_DOWN
+            worker.dead_reason = left_reason(record.why)
+
+
+def left_reason(why: str) -> str:
+    """Return the sentence for a worker that ended by itself; `why` is the journal's word."""
+    return f"The worker left: {why}."
 
 
 def _finish(

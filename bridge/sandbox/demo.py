@@ -168,16 +168,17 @@ def _report(
 
 
 def read_jobs(sandbox: Sandbox, since: str) -> list[list[str]]:
-    """Return what Slurm's accounting has of the bridge's array tasks since then.
+    """Return what Slurm's accounting has of the bridge's array tasks submitted since then.
 
     Each row is job id, user, state and node. Accounting lags a little behind: rows that still run
     are waited for, 30 s at most.
     """
-    argv = ["sacct", "-aXnP", "-S", since, "-o", "JobID,User,State,NodeList,JobName"]
+    argv = ["sacct", "-aXnP", "-S", since, "-o", "JobID,User,State,NodeList,JobName,Submit"]
     rows: list[list[str]] = []
     for _ in range(30):
         lines = sandbox.run("login", argv).stdout.splitlines()
         rows = [line.split("|") for line in lines if "|bridge-" in line]
+        rows = [row for row in rows if row[5] >= since]
         if rows and all(row[2] not in ("RUNNING", "PENDING", "COMPLETING") for row in rows):
             break
         time.sleep(1)

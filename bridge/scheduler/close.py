@@ -13,7 +13,7 @@ from sqlalchemy import select, true
 from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError, SlurmError
-from bridge.harvest import end_lost, requeue
+from bridge.harvest import end_lost, left_reason, requeue
 from bridge.launcher.context import job_name
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.journals import read_journals
@@ -94,12 +94,14 @@ def _all_gone(context: ClusterContext, owner: UserSession, array: Array) -> bool
         workers = session.scalars(
             select(Worker).where(Worker.array_id == array.id, Worker.settled.is_(False))
         ).all()
-        left = session.scalars(
+        # A task whose worker left for want of work has ended well; any other may wait in Slurm's
+        # queue, perhaps to be run again.
+        ended_well = session.scalars(
             select(Worker.id).where(
-                Worker.array_id == array.id, Worker.status == WorkerStatus.SHUTTING_DOWN
+                Worker.array_id == array.id, Worker.dead_reason == left_reason("empty")
             )
         ).all()
-    if array.array_job_id is not None and len(left) < array.task_count:
+    if array.array_job_id is not None and len(ended_well) < array.task_count:
         context.slurm.cancel(owner, array.array_job_id, job_name(array.id))
     fenced = [
         fence(context, owner, array, worker, array.reason)

@@ -98,7 +98,7 @@ def _read_piece(
         apply_records(session, session.get_one(Array, array.id), worker, records, logs, limits, now)
         worker.journal_offset = offset + taken
     if worker.status is WorkerStatus.SHUTTING_DOWN:
-        settle_worker(context, owner, array, worker, "The worker left.")
+        settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
     return taken
 
 

@@ -132,8 +132,6 @@ def _death(worker: Worker, workers: Sequence[Worker], rows: Sequence[JobRow]) ->
     """Return why this worker is gone, None while it may live."""
     if worker.dead_reason is not None:
         return worker.dead_reason
-    if worker.status is WorkerStatus.SHUTTING_DOWN:
-        return "The worker left."
     index, restart = (int(part) for part in worker.name.split("."))
     for other in workers:
         other_index, other_restart = (int(part) for part in other.name.split("."))

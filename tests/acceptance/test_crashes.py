@@ -94,7 +94,8 @@ def test_node_down(cluster: Cluster) -> None:
     try:
         executions = cluster.final(client, actor)
     finally:
-        cluster.sandbox.run("head", [*update, "state=resume"])
+        # It comes back by itself when its slurmd registers again; then there is nothing to resume.
+        cluster.sandbox.run("head", [*update, "state=resume"], check=False)
     failed = [execution for execution in executions if execution["status"] == "ERROR"]
     assert 1 <= len(failed) <= 2  # what ran on c2 at that moment
     assert all("Slurm" in execution["finalState"]["Error"] for execution in failed), failed
@@ -118,4 +119,8 @@ def test_actor_deleted_while_it_runs(cluster: Cluster) -> None:
 
     wait_for(nothing_left, 30, "the containers to end")
     queue = ["squeue", "--noheader", "--user=alice"]
-    wait_for(lambda: not cluster.sandbox.run("login", queue).stdout, 30, "Slurm's queue to empty")
+
+    def queued() -> str:
+        return cluster.sandbox.run("login", queue).stdout
+
+    wait_for(lambda: not queued(), 60, f"Slurm's queue to empty: {queued()}")
