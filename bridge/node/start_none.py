@@ -71,8 +71,6 @@ class StartNone(Starter):
             return run.conclude(self._array.command[0], ended_by)
         finally:
             run.close()
-            if message.data is not None:
-                os.unlink(data_file)
 
     def close(self) -> None:
         """Remove the worker's own directory."""

@@ -167,6 +167,8 @@ class Worker:
                 self._journal.check()
         except Fenced:
             return Ending("fenced", short_s)
+        except OSError:
+            pass  # a file server that hiccups is no reason; the next record will tell
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bridge.node.deadline import Deadline
+from bridge.node.journal import Journal
+from bridge.node.messages import parse_message
+from bridge.node.signals import Signals
+from bridge.node.spool import Spool
+from bridge.node.worker import Worker
 from tests.unit.node.conftest import names
 
 
@@ -374,3 +381,20 @@ def test_no_descriptor_of_the_job_reaches_the_actor(spool, make_message):
 
     os.close(leak)
     assert finished(records)["a"]["log"].split() == ["0", "1", "2", "3"]  # 3 is what ls reads
+
+
+def test_a_file_server_that_hiccups_ends_no_container(spool, monkeypatch):
+    spool.write()
+    folder = Spool(str(spool.root))
+    journal = Journal(folder.path("journal"), "0.0")
+    deadline = Deadline({}, 3600, 0)
+    worker = Worker(folder, folder.read_array(), None, journal, None, Signals(), deadline)
+
+    def fail(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(journal, "check", fail)
+
+    assert worker.look_around(parse_message(b'{"id":"a"}'), time.monotonic(), True) is None
+    monkeypatch.undo()
+    assert worker.look_around(parse_message(b'{"id":"a"}'), time.monotonic(), True).why == "fenced"
