@@ -221,7 +221,8 @@ class Sandbox:
             unpack = 'mkdir -p "$1" && cd "$1" && tar -x --exclude=./labels.csv'
             self.run("login", ["sh", "-c", unpack, "-", dest], user="alice", stdin=packed)
             self.run("login", ["tar", "-x", "-C", dest, "./labels.csv"], user="alice", stdin=packed)
-        return samples.parse_labels(self.get("login", labels).decode(), dest)
+        listed = self.run("login", ["cat", "--", labels], user="alice").stdout
+        return samples.parse_labels(listed, dest)
 
     def container_starts(self) -> list[str]:
         """Return one line for each container that Apptainer started on any compute node.
