@@ -200,11 +200,12 @@ def test_a_message_cancelled_before_its_turn_never_starts(spool, make_message):
 
 
 def test_sigterm_ends_the_container_and_says_what_is_left(spool, make_message, wait_until):
-    spool.write('trap "" TERM; echo up; while :; do sleep 0.05; done', kill_grace_s=30)
+    up = spool.root / "up"
+    spool.write(f'trap "" TERM; touch {up}; while :; do sleep 0.05; done', kill_grace_s=30)
     spool.add(1, *(make_message(name) for name in "abc"))
 
     worker = spool.start()
-    wait_until(lambda: len(spool.records()) == 2)
+    wait_until(up.exists)
     begun = time.monotonic()
     worker.send_signal(signal.SIGTERM)
 
