@@ -158,6 +158,7 @@ class Array(Base):
     array_job_id: Mapped[int | None] = mapped_column(BigInteger)
     planned_at: Mapped[datetime]
     submitted_at: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]  # Slurm refused it for now: submit it again then
     unseen_since: Mapped[datetime | None]  # Slurm did not list it from then on
     closing_at: Mapped[datetime | None]  # since then nothing more can be claimed or started
     stop_requested: Mapped[bool] = mapped_column(default=False)  # its actor was deleted

@@ -24,7 +24,7 @@ from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.plan import plan_tick
 from bridge.scheduler.stop import stop_tick
-from bridge.scheduler.submit import submit_array
+from bridge.scheduler.submit import due_again, submit_array
 from bridge.scheduler.users import users_tick
 from bridge.scheduler.watch import watch_tick
 
@@ -96,7 +96,7 @@ class SchedulerLoop:
 
 
 def _plan_and_submit(context: ClusterContext) -> None:
-    for token in plan_tick(context):
+    for token in (*due_again(context), *plan_tick(context)):
         submit_array(context, token)
 
 

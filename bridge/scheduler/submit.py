@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -18,16 +19,40 @@ from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
 
+# Slurm certainly has not taken it; asking more often would not move a limit.
+RETRY_AFTER = timedelta(seconds=30)
+
+
+def due_again(context: ClusterContext) -> list[str]:
+    """Return the arrays whose submission was put off until now, and forget that it was.
+
+    Forgotten first: if this process dies while it submits, the watch looks for the job by name.
+    """
+    with context.database.begin() as session:
+        arrays = session.scalars(
+            select(Array).where(
+                Array.cluster == context.name,
+                Array.status == ArrayStatus.PLANNED,
+                Array.retry_at <= context.clock.now(),
+            )
+        ).all()
+        for array in arrays:
+            array.retry_at = None
+    return [array.id for array in arrays]
+
 
 def submit_array(context: ClusterContext, token: str) -> None:
-    """Submit the array that was just planned under `token`.
+    """Submit the array that is planned under `token`.
 
-    An unclear answer leaves it PLANNED: the watch looks for it by name. Anything else that goes
-    wrong closes it with the reason.
+    An unclear answer leaves it PLANNED: the watch looks for it by name. A refusal for now (a limit,
+    an owner who cannot be reached) puts it off; any other closes it with the reason.
     """
     context.at("planned")
     with context.database.read() as session:
         array = session.get_one(Array, token)
+    if array.stop_requested:
+        close_array(context, token, "The actor was deleted.")
+        return
     try:
         owner = context.session(array)
         write_spool(context, owner, array)
@@ -38,11 +63,21 @@ def submit_array(context: ClusterContext, token: str) -> None:
         return
     except (BridgeError, ValueError) as error:
         log.warning("submission failed: %s", error, extra={"facts": {"array": token}})
-        close_array(context, token, str(error), failed=not getattr(error, "retryable", False))
+        if isinstance(error, BridgeError) and error.retryable:
+            _put_off(context, token, error.message)
+        else:
+            close_array(context, token, str(error), failed=True)
         return
     context.at("after_sbatch")
     adopt(context, token, job_id)
     context.at("adopted")
+
+
+def _put_off(context: ClusterContext, token: str, reason: str) -> None:
+    with context.database.begin() as session:
+        array = session.get_one(Array, token)
+        array.retry_at = context.clock.now() + RETRY_AFTER
+        array.reason = reason
 
 
 def adopt(context: ClusterContext, token: str, job_id: int) -> None:

@@ -40,6 +40,7 @@ def watch_tick(context: ClusterContext) -> int:
             select(Array).where(
                 Array.cluster == context.name,
                 Array.status.in_((ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)),
+                Array.retry_at.is_(None),
             )
         ).all()
     if not arrays:

@@ -166,6 +166,7 @@ def upgrade() -> None:
         sa.Column("array_job_id", sa.BigInteger(), nullable=True),
         sa.Column("planned_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("unseen_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closing_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("stop_requested", sa.Boolean(), nullable=False),
