@@ -17,7 +17,9 @@ from dataclasses import dataclass
 UNKNOWN_RUN_S = 10.0
 # A chunk is at least this much estimated work, so that files stay few beside the work they carry.
 MIN_CHUNK_S = 1.0
-MAX_CHUNK = 200
+# ... and a chunk of the longest texts, each character written as six, fits into one line to the
+# agent (bridge.sessions.agent.MAX_PUT_BYTES).
+MAX_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Waiting:
         mean_run_s: mean run time of the actor's containers, None before the first.
         max_workers: workers that it may have at once.
         busy_workers: workers that it has, started or planned.
+        in_order: each message must see what the one before it left.
     """
 
     actor_id: str
@@ -41,6 +44,7 @@ class Waiting:
     mean_run_s: float | None
     max_workers: int
     busy_workers: int
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,17 @@ def has_lingered(queue: Waiting, linger_s: float) -> bool:
 
 def _plan(queue: Waiting, rules: PackingRules, free: int) -> ArrayPlan:
     count = min(queue.count, rules.max_messages_per_array)
+    if queue.in_order:
+        # One chunk alone: were there a second, a worker that Slurm requeues would take it before
+        # what its former self left of the first.
+        count = min(count, MAX_CHUNK)
+        return ArrayPlan(queue.actor_id, count, 1, (count,))
     each_s = max(0.001, UNKNOWN_RUN_S if queue.mean_run_s is None else queue.mean_run_s)
     wanted = math.ceil(count * each_s / rules.target_task_s)
     tasks = max(1, min(wanted, free, count, rules.max_tasks_per_array))
     smallest = max(1, round(MIN_CHUNK_S / each_s))
-    return ArrayPlan(queue.actor_id, count, tasks, guided_chunks(count, tasks, smallest))
+    chunks = guided_chunks(count, tasks, smallest)
+    return ArrayPlan(queue.actor_id, count, min(tasks, len(chunks)), chunks)
 
 
 def guided_chunks(count: int, workers: int, smallest: int = 1) -> tuple[int, ...]:

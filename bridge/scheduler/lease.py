@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from datetime import timedelta
@@ -21,7 +22,7 @@ class SchedulerLease:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self.holder = f"{socket.gethostname()}:{_place()}:{os.getpid()}:{os.urandom(4).hex()}"
 
     def hold(self) -> bool:
         """Take or renew the lease; whether it is ours now."""
@@ -55,5 +56,20 @@ def is_gone(holder: str) -> bool:
 
     A process number that is in use again says nothing; then the lease is waited for.
     """
-    host, pid, _ = holder.rsplit(":", 2)
-    return host == socket.gethostname() and not Path("/proc", pid).exists()
+    parts = holder.split(":")
+    if len(parts) != 4 or parts[:2] != [socket.gethostname(), _place()]:
+        return False
+    return not Path("/proc", parts[2]).exists()
+
+
+def _place() -> str:
+    """Return what tells this kernel and its process numbers from all others.
+
+    A host name does not: two containers may have the same, each with processes of its own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        numbers = Path("/proc/self/ns/pid").readlink()
+    except OSError:  # then no process is ever taken for gone: this place is like no other
+        return os.urandom(8).hex()
+    return hashlib.sha256(f"{boot}{numbers}".encode()).hexdigest()[:16]

@@ -42,15 +42,12 @@ def plan_tick(context: ClusterContext) -> list[str]:
 
 def read_queues(session: Session, context: ClusterContext, now: datetime) -> list[Waiting]:
     """Return the queues of the READY actors of this cluster."""
-    busy = dict(
-        session.execute(
-            select(Array.actor_id, func.sum(Array.task_count))
-            .where(Array.status != ArrayStatus.ENDED, Array.cluster == context.name)
-            .group_by(Array.actor_id)
-        )
-        .tuples()
-        .all()
+    workers = session.execute(
+        select(Array.actor_id, func.sum(Array.task_count))
+        .where(Array.status != ArrayStatus.ENDED, Array.cluster == context.name)
+        .group_by(Array.actor_id)
     )
+    busy = {actor_id: int(count) for actor_id, count in workers}
     rows = session.execute(
         select(
             Actor,
@@ -71,7 +68,8 @@ def read_queues(session: Session, context: ClusterContext, now: datetime) -> lis
             (now - newest).total_seconds(),
             actor.mean_run_s,
             _max_workers(actor, context.cluster),
-            int(busy.get(actor.id, 0)),
+            busy.get(actor.id, 0),
+            in_order=not actor.stateless,
         )
         for actor, count, oldest, newest in rows
     ]
@@ -85,8 +83,9 @@ def record_plan(
     session: Session, context: ClusterContext, plan: ArrayPlan, now: datetime
 ) -> str | None:
     """Write the array and bind its executions, the head of the actor's queue, in their order."""
-    # The lock keeps a delete from ending executions while they are bound.
-    actor = session.get_one(Actor, plan.actor_id, with_for_update={"read": True})
+    # The lock keeps a delete from ending executions while they are bound, and a second scheduler,
+    # whose lease ran out while it slept, from binding them as well.
+    actor = session.get_one(Actor, plan.actor_id, with_for_update={"key_share": True})
     image = session.get_one(Image, actor.image_id)
     if image.sif_path is None:
         raise ValueError(f"actor {actor.id} is READY without an image file")  # a constraint holds
@@ -103,6 +102,8 @@ def record_plan(
     )
     if not waiting or actor.deleted_at is not None:
         return None  # the actor was deleted in the meantime
+    left = iter(waiting)  # fewer than planned, where some were taken back in the meantime
+    chunks = [chunk for size in plan.chunk_sizes if (chunk := list(islice(left, size)))]
     tenant = context.site.tenants[actor.tenant]
     session.add(
         Array(
@@ -114,18 +115,16 @@ def record_plan(
             image_id=image.id,
             sif_path=image.sif_path,
             spool=f"{context.spool_root(actor.owner)}/{token}",
-            task_count=plan.task_count,
-            message_count=plan.message_count,
-            chunk_sizes=list(plan.chunk_sizes),
+            task_count=min(plan.task_count, len(chunks)),
+            message_count=len(waiting),
+            chunk_sizes=[len(chunk) for chunk in chunks],
             request=_request(context.cluster, tenant),
             status=ArrayStatus.PLANNED,
             planned_at=now,
         )
     )
     session.flush()
-    left = iter(waiting)
-    for number, size in enumerate(plan.chunk_sizes, start=1):
-        chunk = list(islice(left, size))
+    for number, chunk in enumerate(chunks, start=1):
         session.execute(
             update(Execution)
             .where(Execution.seq.in_(chunk))

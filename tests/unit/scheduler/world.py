@@ -1,0 +1,262 @@
+"""A small world: a database, a Slurm in memory, a real agent, and workers moved by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from bridge.clock import ManualClock
+from bridge.core.ids import new_id
+from bridge.core.statuses import ArrayStatus, ExecutionStatus, ImageStatus
+from bridge.db import Actor, Array, Database, Execution, Log, Message, Worker
+from bridge.launcher.context import JOB_NAME_PREFIX, job_name
+from bridge.node.journal import Journal
+from bridge.node.spool import Chunk, Spool, SpoolError
+from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.loop import _harvest_and_close, _plan_and_submit, _watch
+from bridge.sessions import SessionPool
+from bridge.sites import Site
+from bridge.slurm.fake import FakeSlurm
+from tests.factories.rows import add_actor, add_execution, add_image, add_message
+
+BAD, GOOD = ExecutionStatus.ERROR, ExecutionStatus.COMPLETE
+QUEUED, RUNNING = ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING
+
+
+class Killed(BaseException):
+    """What a crash point raises: not an Exception, as a kill is not."""
+
+
+class World:
+    """Everything that one scheduler sees, and what a test does to it.
+
+    Attributes:
+        starts: how often a container was started for each execution, by any worker.
+    """
+
+    def __init__(
+        self, site: Site, database: Database, clock: ManualClock, sessions: SessionPool
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.slurm = FakeSlurm()
+        self.starts: Counter[str] = Counter()
+        self.context = ClusterContext(
+            name="alpha",
+            site=site,
+            database=database,
+            sessions=sessions,
+            observer=lambda: sessions.session("bridge"),
+            slurm=self.slurm,
+            clock=clock,
+            program=(b"the program", "0" * 64),
+        )
+
+    # What users do
+
+    def actor(self, **changes: Any) -> Actor:
+        """Add an actor whose image is there."""
+        with self.database.begin() as session:
+            image = add_image(
+                session,
+                status=ImageStatus.READY,
+                digest="sha256:" + "1" * 64,
+                sif_path="/work/.bridge/images/x.sif",
+                config={"Entrypoint": ["/run"], "Cmd": None, "WorkingDir": "/", "Env": None},
+            )
+            return add_actor(session, image_id=image.id, **changes)
+
+    def post(self, actor: Actor, count: int = 1, **changes: Any) -> list[str]:
+        """Add messages of the actor; return their execution ids."""
+        now = self.clock.now()
+        with self.database.begin() as session:
+            ids = []
+            for _ in range(count):
+                execution = add_execution(session, actor, message_received_time=now)
+                add_message(session, execution, **changes)
+                ids.append(execution.id)
+            return ids
+
+    # What the scheduler does
+
+    def tick(self, seconds: float = 1, context: ClusterContext | None = None) -> None:
+        """Let time pass and do one round of everything, as the loop does."""
+        self.clock.push(seconds)
+        context = context or self.context
+        _plan_and_submit(context)
+        _harvest_and_close(context)
+        _watch(context)
+
+    def ticks(self, count: int, seconds: float = 1) -> None:
+        """Do several rounds."""
+        for _ in range(count):
+            self.tick(seconds)
+
+    def tick_until_killed(self, point: str) -> None:
+        """Do one round by a scheduler that is killed at a named point."""
+
+        def at(reached: str) -> None:
+            if reached == point:
+                raise Killed(point)
+
+        try:
+            self.tick(2, replace(self.context, at=at))
+        except Killed:
+            return
+        raise AssertionError(f"the point {point} was not reached")
+
+    def run_dry(self, rounds: int = 60) -> None:
+        """Let workers and scheduler go on until nothing is left to do."""
+        for _ in range(rounds):
+            self.work_all()
+            self.tick(2)
+            if not self.arrays(live=True) and not self.queued():
+                return
+        raise AssertionError(f"still at work: {[a.status for a in self.arrays(live=True)]}")
+
+    # What there is
+
+    def execution(self, execution_id: str) -> Execution:
+        with self.database.read() as session:
+            return session.scalars(select(Execution).where(Execution.id == execution_id)).one()
+
+    def statuses(self, ids: Sequence[str]) -> list[ExecutionStatus]:
+        return [self.execution(one).status for one in ids]
+
+    def queued(self) -> int:
+        with self.database.read() as session:
+            query = select(Execution.id).where(
+                Execution.status == QUEUED, Execution.array_id.is_(None)
+            )
+            return len(session.scalars(query).all())
+
+    def arrays(self, *, live: bool = False) -> list[Array]:
+        with self.database.read() as session:
+            arrays = session.scalars(select(Array).order_by(Array.planned_at)).all()
+        return [a for a in arrays if not live or a.status is not ArrayStatus.ENDED]
+
+    def array(self) -> Array:
+        """Return the one array that has not ended."""
+        [array] = self.arrays(live=True)
+        return array
+
+    def workers(self) -> dict[str, Worker]:
+        with self.database.read() as session:
+            return {worker.name: worker for worker in session.scalars(select(Worker))}
+
+    def log(self, execution_id: str) -> str:
+        with self.database.read() as session:
+            return session.get_one(Log, execution_id).text
+
+    def messages(self) -> int:
+        with self.database.read() as session:
+            return len(session.scalars(select(Message.execution_id)).all())
+
+    # What the cluster does
+
+    def hand(self, index: int = 0, array: Array | None = None) -> Hand:
+        """Start an array task and return its worker, joined."""
+        array = array or self.array()
+        job = self.slurm.job_named(job_name(array.id))
+        self.slurm.start(job.id, index)
+        return Hand(self, job.id, index).join()
+
+    def work_all(self) -> None:
+        """Let every array task that waits run to its end."""
+        for job in list(self.slurm.jobs.values()):
+            for task in job.tasks:
+                if task.state == "PENDING":
+                    self.slurm.start(job.id, task.index)
+                    Hand(self, job.id, task.index).run()
+
+
+class Hand:
+    """A worker that does one thing at a time, by the real worker's own rooms."""
+
+    def __init__(self, world: World, job_id: int, index: int) -> None:
+        job = world.slurm.jobs[job_id]
+        self.world = world
+        self.job_id, self.index = job_id, index
+        self.name = f"{index}.{job.tasks[index].restarts}"
+        token = job.name.removeprefix(JOB_NAME_PREFIX)
+        self.root = Path(world.context.spool_root(job.username)) / token
+        self.spool = Spool(str(self.root))
+        self.journal = Journal(str(self.root / "journal"), self.name)
+        self.todo: list[str] = []
+
+    def join(self) -> Hand:
+        self.spool.read_array()
+        if not self.spool.take_ownership(self.job_id, self.name):
+            raise AssertionError("the array belongs to another job")
+        self.journal.create()
+        number = self.job_id * 1000 + self.index
+        self.journal.write(
+            {"t": "joined", "worker": self.name, "host": "c1", "pid": 1, "job": number,
+             "array_job": self.job_id}
+        )  # fmt: skip
+        return self
+
+    def claim(self) -> Chunk | None:
+        self.journal.check()
+        chunk = self.spool.claim(self.name)
+        if chunk is not None:
+            assert not chunk.bad_lines
+            self.todo += [message.id for message in chunk.messages]
+        return chunk
+
+    def begin(self) -> str:
+        """Start the next message."""
+        execution_id = self.todo[0]
+        self.journal.write({"t": "started", "id": execution_id}, sync=True)
+        self.todo.pop(0)
+        self.world.starts[execution_id] += 1
+        return execution_id
+
+    def finish(self, execution_id: str, exit_code: int = 0, log: str = "", **more: Any) -> None:
+        began = self.world.clock.now().timestamp()
+        self.journal.write(finished(execution_id, began, exit_code=exit_code, log=log, **more))
+
+    def leave(self, why: str = "empty") -> None:
+        self.journal.write({"t": "left", "why": why, "remaining": list(self.todo)})
+        self.world.slurm.end(self.job_id, self.index)
+
+    def run(self, each: Callable[[str], None] = lambda _: None) -> None:
+        """Do all that is there to do; find out that there is nothing, as a real worker does."""
+        try:
+            self.join()
+        except SpoolError:  # no array.json: the spool was taken back
+            self.world.slurm.end(self.job_id, self.index, "FAILED", "2:0")
+            return
+        while self.claim():
+            while self.todo:
+                one = self.begin()
+                each(one)
+                self.finish(one)
+        self.leave()
+
+
+def finished(execution_id: str, started_at: float, **changes: Any) -> dict[str, Any]:
+    """Return a `finished` record with every field."""
+    return {
+        "t": "finished",
+        "id": execution_id,
+        "started_at": started_at,
+        "exit_code": 0,
+        "runtime_error": None,
+        "ended_by": None,
+        "pid": 7,
+        "cpu_ns": 1_000_000,
+        "max_rss_kib": 1024,
+        "io_bytes": 10,
+        "log": "",
+        "log_bytes": 0,
+        "log_truncated": False,
+    } | changes
+
+
+__all__ = ["BAD", "GOOD", "QUEUED", "RUNNING", "Hand", "Killed", "World", "finished", "new_id"]
