@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,8 @@ def sandbox() -> Iterator[Sandbox]:
     missing = check_host()
     if missing:
         pytest.skip(f"the sandbox: {'; '.join(missing)}")
-    cluster = Sandbox("test")
+    # Two runs on one machine at the same time need two names.
+    cluster = Sandbox(os.environ.get("BRIDGE_TEST_SANDBOX", "test"))
     cluster.down()
     cluster.up(nodes=2, port=0)
     yield cluster
