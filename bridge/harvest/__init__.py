@@ -4,7 +4,14 @@ A journal is written by the owner's worker and may be forged by the owner: every
 for form, and believed for executions that were given to that array and for nothing else.
 """
 
-from bridge.harvest.apply import apply_records, end_lost, has_open, left_reason, requeue
+from bridge.harvest.apply import (
+    apply_records,
+    end_lost,
+    has_open,
+    has_started,
+    left_reason,
+    requeue,
+)
 from bridge.harvest.records import Finished, Joined, Left, Record, Started, parse_records
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "apply_records",
     "end_lost",
     "has_open",
+    "has_started",
     "left_reason",
     "parse_records",
     "requeue",

@@ -57,7 +57,7 @@ def apply_records(
             if execution is not None and execution.status is ExecutionStatus.SUBMITTED:
                 execution.status = ExecutionStatus.RUNNING
                 execution.worker_id = worker.id
-                execution.start_time = min(record.at, now)
+                execution.start_time = _within(record.at, execution.message_received_time, now)
                 worker.status = WorkerStatus.BUSY
         elif isinstance(record, Finished):
             execution = known.get(record.execution_id)
@@ -86,8 +86,8 @@ def _finish(
     limits: Limits,
     now: datetime,
 ) -> None:
-    finish = min(record.at, now)
-    start = min(record.started_at, finish)
+    start = _within(record.started_at, execution.message_received_time, now)
+    finish = _within(record.at, start, now)
     execution.start_time, execution.finish_time = start, finish
     execution.runtime = int((finish - start).total_seconds())
     execution.cpu, execution.io = record.cpu_ns, record.io_bytes
@@ -105,6 +105,11 @@ def _finish(
     execution.final_state = _final_state(execution)
     _keep_log(session, actor, execution, record, logs, limits, now)
     session.execute(delete(Message).where(Message.execution_id == execution.id))
+
+
+def _within(moment: datetime, first: datetime, last: datetime) -> datetime:
+    """Return the moment, as far as it can be true; `first` wins over `last`."""
+    return max(first, min(moment, last))
 
 
 def _final_state(execution: Execution) -> dict[str, Any]:
@@ -163,30 +168,40 @@ def end_lost(session: Session, which: ColumnElement[bool], reason: str, now: dat
     return len(ids)
 
 
-def requeue(session: Session, array: Array, which: ColumnElement[bool], now: datetime) -> int:
+def requeue(
+    session: Session, array: Array, which: ColumnElement[bool], now: datetime, *, in_vain: bool
+) -> int:
     """Give executions of `array` that were never started back to the queue; return how many.
 
-    Those of a deleted actor, and those that too many arrays took without starting them, end ERROR.
+    Those of a deleted actor end ERROR, and so do those that too many arrays took in vain: an array
+    or worker that started others in its time does not count.
     """
     mine = which & (Execution.array_id == array.id)
     mine &= Execution.status == ExecutionStatus.SUBMITTED
     actor = session.get_one(Actor, array.actor_id)
     if actor.deleted_at is not None:
         return end_lost(session, mine, "The actor was deleted before this ran.", now)
-    end_lost(
-        session,
-        mine & (Execution.plan_count >= MAX_PLANS),
-        f"Given up: {MAX_PLANS} job arrays took this message and none of their workers started "
-        f"it. The last reason: {array.reason or 'the workers ended early'}",
-        now,
-    )
+    if in_vain:
+        end_lost(
+            session,
+            mine & (Execution.plan_count >= MAX_PLANS),
+            f"Given up: {MAX_PLANS} job arrays took this message and none of their workers started "
+            f"it. The last reason: {array.reason or 'the workers ended early'}",
+            now,
+        )
     done = session.execute(
         update(Execution)
         .where(mine)
-        .values(array_id=None, chunk=None)
+        .values(array_id=None, chunk=None, plan_count=Execution.plan_count - (0 if in_vain else 1))
         .execution_options(synchronize_session=False)
     )
     return int(done.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as of every UPDATE
+
+
+def has_started(session: Session, which: ColumnElement[bool]) -> bool:
+    """Whether an execution of `which` was ever started."""
+    query = select(Execution.seq).where(which, Execution.worker_id.is_not(None)).limit(1)
+    return session.execute(query).first() is not None
 
 
 def has_open(session: Session, array: Array) -> bool:

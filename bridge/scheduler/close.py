@@ -13,7 +13,7 @@ from sqlalchemy import select, true
 from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError, SlurmError
-from bridge.harvest import end_lost, left_reason, requeue
+from bridge.harvest import end_lost, has_started, left_reason, requeue
 from bridge.launcher.context import job_name
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.journals import read_journals
@@ -123,11 +123,12 @@ def _end(context: ClusterContext, token: str) -> None:
     with context.database.begin() as session:
         array = session.get_one(Array, token)
         lost = array.reason or "Its worker ended without a word."
-        running = Execution.status == ExecutionStatus.RUNNING
-        end_lost(session, (Execution.array_id == token) & running, lost, now)
+        its_own = Execution.array_id == token
+        end_lost(session, its_own & (Execution.status == ExecutionStatus.RUNNING), lost, now)
         if array.failed:
-            end_lost(session, Execution.array_id == token, lost, now)
-        returned = requeue(session, array, true(), now)
+            end_lost(session, its_own, lost, now)
+        in_vain = array.array_job_id is not None and not has_started(session, its_own)
+        returned = requeue(session, array, true(), now, in_vain=in_vain)
         array.status, array.ended_at = ArrayStatus.ENDED, now
         for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
             worker.settled, worker.status = True, WorkerStatus.SHUTTING_DOWN

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused
-from bridge.harvest import end_lost, requeue
+from bridge.harvest import end_lost, has_started, requeue
 from bridge.launcher.spool import chunk_number, chunk_owner
 from bridge.scheduler.context import ClusterContext
 from bridge.sessions import UserSession
@@ -60,8 +60,11 @@ def settle_worker(
         if row.settled:
             return
         row.settled = True
-        lost = end_lost(session, Execution.worker_id == worker.id, reason, now)
-        back = requeue(session, session.get_one(Array, array.id), Execution.chunk.in_(chunks), now)
+        its_own = Execution.worker_id == worker.id
+        in_vain = not has_started(session, its_own)
+        lost = end_lost(session, its_own, reason, now)
+        claimed = Execution.chunk.in_(chunks)
+        back = requeue(session, session.get_one(Array, array.id), claimed, now, in_vain=in_vain)
     if lost or back:
         facts = {"array": array.id, "worker": worker.name, "lost": lost, "returned": back}
         log.info("settled", extra={"facts": facts})
