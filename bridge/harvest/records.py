@@ -60,17 +60,21 @@ class Left:
 Record = Joined | Started | Finished | Left
 
 
-def parse_records(data: bytes) -> tuple[list[Record], int, int]:
+def parse_records(data: bytes, most_files: int = 1 << 30) -> tuple[list[Record], int, int]:
     """Read the whole lines of `data`.
+
+    Args:
+        data: a piece of a journal that begins with a line.
+        most_files: stop after so many executions whose log lies in a file of its own.
 
     Returns:
         The records, how many bytes they took (an unfinished last line is left for the next time),
         and how many lines were not of the form agreed.
     """
-    end = data.rfind(b"\n") + 1
     records: list[Record] = []
-    bad = 0
-    for line in data[:end].splitlines():
+    taken = bad = files = 0
+    while files < most_files and (end := data.find(b"\n", taken) + 1):
+        line, taken = data[taken:end], end
         try:
             document = json.loads(line)
             record = _READERS[document["t"]](document)
@@ -79,7 +83,8 @@ def parse_records(data: bytes) -> tuple[list[Record], int, int]:
             continue
         if record is not None:
             records.append(record)
-    return records, end, bad
+            files += isinstance(record, Finished) and record.log is None
+    return records, taken, bad
 
 
 def _joined(document: dict[str, Any]) -> Joined:

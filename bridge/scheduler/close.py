@@ -5,19 +5,21 @@ Each step may be repeated, so a crash between any two of them is mended by the n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import timedelta
 
 from sqlalchemy import select, true
 
-from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
+from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError, SlurmError
 from bridge.harvest import end_lost, has_started, left_reason, requeue
 from bridge.launcher.context import job_name
+from bridge.launcher.spool import chunk_number
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.journals import read_journals
-from bridge.scheduler.workers import fence
+from bridge.scheduler.workers import fence, note_claimers
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
@@ -55,22 +57,42 @@ def closing_tick(context: ClusterContext) -> int:
 
 
 def _finish_closing(context: ClusterContext, array: Array) -> bool:
-    now = context.clock.now()
+    given_up = context.clock.now() - (array.closing_at or array.planned_at) >= GIVE_UP_AFTER
+    facts = {"array": array.id}
+    certain = False
     try:
         owner = context.session(array)
-        take_back_inbox(owner, array)
-        if not _all_gone(context, owner, array):
-            return False
-        read_journals(context, owner, array)
-        _remove_spool(owner, array)
+        certain = _nothing_can_start(context, owner, array) and read_journals(context, owner, array)
+    except SessionError as error:
+        log.warning("closing waits: %s", error.message, extra={"facts": facts})
+    if not certain and not given_up:
+        return False
+    try:
+        _cancel(context, array)
+        _remove_spool(context, array)
     except (SessionError, SlurmError) as error:
-        if array.closing_at is None or now - array.closing_at < GIVE_UP_AFTER:
-            log.warning("closing waits: %s", error.message, extra={"facts": {"array": array.id}})
+        log.warning("not cancelled: %s", error.message, extra={"facts": facts})
+        if not given_up:
             return False
-        with context.database.begin() as session:
-            session.merge(array).failed = True
-    _end(context, array.id)
+    _end(context, array.id, certain=certain)
     return True
+
+
+def _nothing_can_start(context: ClusterContext, owner: UserSession, array: Array) -> bool:
+    """Take back what nobody claimed and fence off who claimed; whether it is certain by now."""
+    take_back_inbox(owner, array)
+    read_journals(context, owner, array)
+    note_claimers(context, owner, array)
+    with context.database.read() as session:
+        workers = session.scalars(
+            select(Worker).where(Worker.array_id == array.id, Worker.settled.is_(False))
+        ).all()
+    fenced = [
+        fence(context, owner, array, worker, array.reason)
+        for worker in workers
+        if worker.status is not WorkerStatus.SHUTTING_DOWN
+    ]
+    return all(fenced) and _is_all_accounted_for(context, owner, array)
 
 
 def take_back_inbox(owner: UserSession, array: Array) -> None:
@@ -78,7 +100,8 @@ def take_back_inbox(owner: UserSession, array: Array) -> None:
     inbox = f"{array.spool}/inbox"
     entries = owner.list(inbox)
     if entries:
-        owner.put(f"{array.spool}/stop", b"")
+        with contextlib.suppress(FileRefused):  # a full disk; the renames are what counts
+            owner.put(f"{array.spool}/stop", b"")
     for entry in entries:
         try:
             owner.rename(f"{inbox}/{entry.name}", f"{array.spool}/returned/{entry.name}")
@@ -87,13 +110,26 @@ def take_back_inbox(owner: UserSession, array: Array) -> None:
                 raise
 
 
-def _all_gone(context: ClusterContext, owner: UserSession, array: Array) -> bool:
-    """Cancel what Slurm may still run, fence who may still start; whether all is quiet."""
-    read_journals(context, owner, array)
+def _is_all_accounted_for(context: ClusterContext, owner: UserSession, array: Array) -> bool:
+    """Whether it is known of each chunk who has it.
+
+    A network filesystem may show for a while neither that a worker took one nor who did. What has
+    not come to light after that time was never written, or the owner has removed it.
+    """
+    grace = timedelta(seconds=context.cluster.fence_grace_s)
+    if array.closing_at is not None and context.clock.now() - array.closing_at >= grace:
+        return not owner.list(f"{array.spool}/inbox")
+    seen = {
+        chunk_number(entry.name)
+        for folder in ("claimed", "returned")
+        for entry in owner.list(f"{array.spool}/{folder}")
+    }
+    return seen.issuperset(range(1, len(array.chunk_sizes) + 1))
+
+
+def _cancel(context: ClusterContext, array: Array) -> None:
+    """Cancel what Slurm may still run or let wait."""
     with context.database.read() as session:
-        workers = session.scalars(
-            select(Worker).where(Worker.array_id == array.id, Worker.settled.is_(False))
-        ).all()
         # A task whose worker left for want of work has ended well; any other may wait in Slurm's
         # queue, perhaps to be run again.
         ended_well = session.scalars(
@@ -102,34 +138,29 @@ def _all_gone(context: ClusterContext, owner: UserSession, array: Array) -> bool
             )
         ).all()
     if array.array_job_id is not None and len(ended_well) < array.task_count:
-        context.slurm.cancel(owner, array.array_job_id, job_name(array.id))
-    fenced = [
-        fence(context, owner, array, worker, array.reason)
-        for worker in workers
-        if worker.status is not WorkerStatus.SHUTTING_DOWN
-    ]
-    return all(fenced)
+        name = job_name(array.id)
+        context.slurm.cancel(context.session(array), array.array_job_id, name)
 
 
-def _remove_spool(owner: UserSession, array: Array) -> None:
+def _remove_spool(context: ClusterContext, array: Array) -> None:
     try:
-        owner.remove(array.spool)
+        context.session(array).remove(array.spool)
     except FileRefused as error:  # the owner's own doing, and the owner's own space
         log.warning("spool stays: %s", error.message, extra={"facts": {"array": array.id}})
 
 
-def _end(context: ClusterContext, token: str) -> None:
+def _end(context: ClusterContext, token: str, *, certain: bool) -> None:
     now = context.clock.now()
     with context.database.begin() as session:
         array = session.get_one(Array, token)
         lost = array.reason or "Its worker ended without a word."
         its_own = Execution.array_id == token
-        end_lost(session, its_own & (Execution.status == ExecutionStatus.RUNNING), lost, now)
-        if array.failed:
+        for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
+            end_lost(session, Execution.worker_id == worker.id, worker.dead_reason or lost, now)
+            worker.settled, worker.status = True, WorkerStatus.SHUTTING_DOWN
+        if array.failed or not certain:  # what may have run is not run again
             end_lost(session, its_own, lost, now)
         in_vain = array.array_job_id is not None and not has_started(session, its_own)
         returned = requeue(session, array, true(), now, in_vain=in_vain)
         array.status, array.ended_at = ArrayStatus.ENDED, now
-        for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
-            worker.settled, worker.status = True, WorkerStatus.SHUTTING_DOWN
     log.info("ended", extra={"facts": {"array": token, "returned": returned}})

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import logging
 import re
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from bridge.core.statuses import ArrayStatus, WorkerStatus
-from bridge.db import Array, Worker
+from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
+from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError
 from bridge.harvest import Finished, apply_records, has_open, parse_records
 from bridge.launcher.spool import INLINE_BYTES
-from bridge.node.names import worker_id
 from bridge.scheduler.context import ClusterContext
-from bridge.scheduler.workers import settle_worker
+from bridge.scheduler.workers import known_or_new, settle_worker
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
 
-_JOURNAL = re.compile(r"(\d{1,7}\.\d{1,4})\.(?:jsonl|fenced)\Z")
+_JOURNAL = re.compile(r"([0-9]{1,7}\.[0-9]{1,4})\.(?:jsonl|fenced)\Z")
 # One line holds an inline log, in JSON at most six times as long.
 READ_BYTES = 2 * 6 * INLINE_BYTES
 ROUNDS = 64  # reads of one journal in one tick, so that one flood does not starve the others
+LOG_FILES = 16  # large logs of one piece, each of the size of the site's limit: they are in memory
 
 
 def harvest_tick(context: ClusterContext) -> list[str]:
@@ -42,19 +44,31 @@ def harvest_tick(context: ClusterContext) -> list[str]:
             log.warning("no harvest: %s", error.message, extra={"facts": {"array": array.id}})
             continue
         with context.database.read() as session:
-            if not has_open(session, array):
+            if not has_open(session, array) and not _is_leaving(session, context, array):
                 done.append(array.id)
     return done
 
 
-def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> None:
-    """Read what is new in every journal of the array and write it down."""
+def _is_leaving(session: Session, context: ClusterContext, array: Array) -> bool:
+    """Whether a worker has reported a moment ago and not left yet: it will by itself."""
+    grace = timedelta(seconds=context.cluster.fence_grace_s)
+    query = select(Worker.id).where(
+        Worker.array_id == array.id,
+        Worker.status != WorkerStatus.SHUTTING_DOWN,
+        Worker.last_health_check_time > context.clock.now() - grace,
+    )
+    return session.execute(query.limit(1)).first() is not None
+
+
+def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> bool:
+    """Read what is new in every journal of the array; whether each is read to its end."""
     folder = f"{array.spool}/journal"
     with context.database.read() as session:
         workers = {
             worker.name: worker
             for worker in session.scalars(select(Worker).where(Worker.array_id == array.id))
         }
+    whole = True
     for entry in owner.list(folder):
         match = _JOURNAL.match(entry.name)
         if match is None:
@@ -63,61 +77,63 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
         if worker is not None and (worker.settled or worker.journal_offset >= entry.size):
             continue
         offset = worker.journal_offset if worker else 0
+        path = f"{folder}/{entry.name}"
+        at_end = False
         for _ in range(ROUNDS):
-            taken = _read_piece(context, owner, array, match[1], f"{folder}/{entry.name}", offset)
+            taken, at_end = _read_piece(context, owner, array, match[1], path, offset)
             offset += taken
-            if taken == 0 or offset >= entry.size:
+            if taken == 0 or at_end:
                 break
+        whole = whole and at_end
+    return whole
 
 
 def _read_piece(
     context: ClusterContext, owner: UserSession, array: Array, name: str, path: str, offset: int
-) -> int:
-    """Write down one piece of a journal; return how many bytes of it are done with."""
+) -> tuple[int, bool]:
+    """Write down one piece of a journal; return how many bytes are done with, and if it was all."""
     try:
         data = owner.read(path, offset, READ_BYTES)
     except FileRefused as error:
         log.warning("journal refused: %s", error.message, extra={"facts": {"array": array.id}})
-        return 0
-    records, taken, bad = parse_records(data)
+        return 0, False
+    records, taken, bad = parse_records(data, LOG_FILES)
+    at_end = len(data) < READ_BYTES and b"\n" not in data[taken:]
     if taken == 0 and len(data) == READ_BYTES:
         taken = len(data)  # no line of ours is that long: forged, and passed over
+    if taken == 0:
+        return 0, at_end
     if bad:
         facts = {"array": array.id, "worker": name, "lines": bad}
         log.warning("journal lines not of the form agreed", extra={"facts": facts})
-    logs = {
-        record.execution_id: _read_log(context, owner, array, record.execution_id)
-        for record in records
-        if isinstance(record, Finished) and record.log is None
-    }
+    ids = [r.execution_id for r in records if isinstance(r, Finished) and r.log is None]
+    logs = {one: _read_log(context, owner, array, one) for one in _open_ones(context, array, ids)}
     now = context.clock.now()
     limits = context.site.limits
     with context.database.begin() as session:
-        worker = _worker(session.get(Worker, worker_id(array.id, name)), array, name, now)
-        session.add(worker)
+        worker = known_or_new(session, array, name, now)
         apply_records(session, session.get_one(Array, array.id), worker, records, logs, limits, now)
         worker.journal_offset = offset + taken
     if worker.status is WorkerStatus.SHUTTING_DOWN:
         settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
-    return taken
+    return taken, at_end
 
 
-def _worker(known: Worker | None, array: Array, name: str, now: datetime) -> Worker:
-    return known or Worker(
-        id=worker_id(array.id, name),
-        array_id=array.id,
-        actor_id=array.actor_id,
-        name=name,
-        status=WorkerStatus.READY,
-        journal_offset=0,
-        settled=False,
-        create_time=now,
-    )
+def _open_ones(context: ClusterContext, array: Array, ids: Sequence[str]) -> Sequence[str]:
+    """Return those that the array has and that are not final: of others no log is read."""
+    if not ids:
+        return ()
+    with context.database.read() as session:
+        return session.scalars(
+            select(Execution.id).where(
+                Execution.array_id == array.id,
+                Execution.id.in_(ids),
+                Execution.status.in_((ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING)),
+            )
+        ).all()
 
 
 def _read_log(context: ClusterContext, owner: UserSession, array: Array, execution: str) -> str:
-    if not execution.isalnum():
-        return ""
     limit = context.site.limits.max_log_length
     try:
         # UTF-8 takes up to four bytes a character; the text is cut to its limit afterwards.

@@ -124,7 +124,8 @@ def _settle_dead(
             if not fence(context, owner, array, worker, reasons[worker.id]):
                 quiet = False
                 continue
-            read_journals(context, owner, array)
+            if not read_journals(context, owner, array):
+                continue  # what it did is not known yet; closing waits for it
         settle_worker(context, owner, array, worker, reasons[worker.id])
     return quiet
 

@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 
+from sqlalchemy.orm import Session
+
+from bridge.core.statuses import WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused
 from bridge.harvest import end_lost, has_started, requeue
 from bridge.launcher.spool import chunk_number, chunk_owner
+from bridge.node.names import worker_id
 from bridge.scheduler.context import ClusterContext
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
+
+
+NAME = re.compile(r"[0-9]{1,7}\.[0-9]{1,4}\Z")
+
+
+def note_claimers(context: ClusterContext, owner: UserSession, array: Array) -> None:
+    """Write down the workers that have claimed a chunk and whose journal has not been seen yet.
+
+    A network filesystem may show the one before the other, and who claimed may start.
+    """
+    names = {chunk_owner(entry.name) for entry in owner.list(f"{array.spool}/claimed")}
+    with context.database.begin() as session:
+        for name in filter(NAME.match, names):
+            known_or_new(session, array, name, context.clock.now())
+
+
+def known_or_new(session: Session, array: Array, name: str, now: datetime) -> Worker:
+    """Return the row of the array's worker of this name."""
+    worker = session.get(Worker, worker_id(array.id, name))
+    if worker is None:
+        worker = Worker(
+            id=worker_id(array.id, name),
+            array_id=array.id,
+            actor_id=array.actor_id,
+            name=name,
+            status=WorkerStatus.READY,
+            journal_offset=0,
+            settled=False,
+            create_time=now,
+        )
+        session.add(worker)
+    return worker
 
 
 def fence(

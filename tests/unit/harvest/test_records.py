@@ -180,3 +180,11 @@ def test_pieces_give_what_the_whole_gives(lines: list[bytes], cut: int) -> None:
     whole, _, all_bad = parse_records(data)
     assert records + more == whole
     assert bad + more_bad == all_bad
+
+
+def test_a_piece_ends_where_enough_log_files_are_named() -> None:
+    with_file, without = line(end(log=None)), line(end(log="x"))
+    data = with_file + without + with_file + without + with_file
+    records, taken, _ = parse_records(data, most_files=2)
+    assert taken == len(with_file + without + with_file)
+    assert len(records) == 3

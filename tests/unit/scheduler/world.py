@@ -19,7 +19,7 @@ from bridge.node.journal import Journal
 from bridge.node.spool import Chunk, Spool, SpoolError
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.loop import _harvest_and_close, _plan_and_submit, _watch
-from bridge.sessions import SessionPool
+from bridge.sessions import SessionPool, UserSession
 from bridge.sites import Site
 from bridge.slurm.fake import FakeSlurm
 from tests.factories.rows import add_actor, add_execution, add_image, add_message
@@ -30,6 +30,42 @@ QUEUED, RUNNING = ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING
 
 class Killed(BaseException):
     """What a crash point raises: not an Exception, as a kill is not."""
+
+
+class Faulty:
+    """A pool of sessions that fail where a test says so.
+
+    Attributes:
+        fail: called with the verb and its first argument before each one; raises or does not.
+        asked: every verb and first argument that came through.
+    """
+
+    def __init__(self, pool: SessionPool) -> None:
+        self._pool = pool
+        self.fail: Callable[[str, object], None] = lambda _verb, _about: None
+        self.asked: list[tuple[str, object]] = []
+
+    def session(self, username: str) -> Any:
+        self.fail("session", username)
+        return FaultySession(self, self._pool.session(username))
+
+
+class FaultySession:
+    def __init__(self, pool: Faulty, session: UserSession) -> None:
+        self._pool = pool
+        self._session = session
+
+    def __getattr__(self, verb: str) -> Any:
+        real = getattr(self._session, verb)
+        if not callable(real):
+            return real
+
+        def call(about: object, *args: object, **given: object) -> object:
+            self._pool.fail(verb, about)
+            self._pool.asked.append((verb, about))
+            return real(about, *args, **given)
+
+        return call
 
 
 class World:
@@ -45,12 +81,13 @@ class World:
         self.database = database
         self.clock = clock
         self.slurm = FakeSlurm()
+        self.sessions = Faulty(sessions)
         self.starts: Counter[str] = Counter()
         self.context = ClusterContext(
             name="alpha",
             site=site,
             database=database,
-            sessions=sessions,
+            sessions=self.sessions,  # type: ignore[arg-type]
             observer=lambda: sessions.session("bridge"),
             slurm=self.slurm,
             clock=clock,
