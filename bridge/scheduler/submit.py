@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from bridge.core.statuses import ArrayStatus
 from bridge.db import Actor, Array, Execution, Image, Message
-from bridge.errors import BridgeError, SlurmUnavailable
+from bridge.errors import BridgeError, SlurmUnavailable, UnreadableOutput
 from bridge.launcher import ArrayContext, build_array_json, build_message, render_script
 from bridge.launcher.context import job_name
 from bridge.launcher.spool import chunk_name
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # Slurm certainly has not taken it; asking more often would not move a limit.
 RETRY_AFTER = timedelta(seconds=30)
+HELD_BYTES = 8 << 20  # payloads that are read from the database at once
 
 
 def due_again(context: ClusterContext) -> list[str]:
@@ -56,9 +58,11 @@ def submit_array(context: ClusterContext, token: str) -> None:
     try:
         owner = context.session(array)
         write_spool(context, owner, array)
+        if not _is_still_planned(context, token):
+            return
         context.at("before_sbatch")
         job_id = context.slurm.submit(owner, render_script(_script(context, array)))
-    except SlurmUnavailable as error:
+    except (SlurmUnavailable, UnreadableOutput) as error:
         log.warning("unclear submission: %s", error.message, extra={"facts": {"array": token}})
         return
     except (BridgeError, ValueError) as error:
@@ -71,6 +75,17 @@ def submit_array(context: ClusterContext, token: str) -> None:
     context.at("after_sbatch")
     adopt(context, token, job_id)
     context.at("adopted")
+
+
+def _is_still_planned(context: ClusterContext, token: str) -> bool:
+    """Look again after the files are written and before Slurm is asked.
+
+    Were this process asleep for long, another scheduler may have taken the array for lost and its
+    messages elsewhere, before these files came: nobody may run them then. One that closes it from
+    now on finds all of them.
+    """
+    with context.database.read() as session:
+        return session.get_one(Array, token).status is ArrayStatus.PLANNED
 
 
 def _put_off(context: ClusterContext, token: str, reason: str) -> None:
@@ -110,20 +125,42 @@ def write_spool(context: ClusterContext, owner: UserSession, array: Array) -> No
 
 
 def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, number: int) -> None:
+    lines = []
+    for group in _groups(context, array, number):
+        with context.database.read() as session:
+            messages = {
+                message.execution_id: message
+                for message in session.scalars(
+                    select(Message).where(Message.execution_id.in_(group))
+                )
+            }
+        for execution_id in group:
+            line, payload = build_message(messages[execution_id])
+            if payload is not None:
+                owner.put(f"{array.spool}/payload/{execution_id}", payload)
+            lines.append(line + "\n")
+    owner.put(f"{array.spool}/inbox/{chunk_name(number)}", "".join(lines).encode())
+
+
+def _groups(context: ClusterContext, array: Array, number: int) -> Iterator[list[str]]:
+    """Divide a chunk's executions into runs whose payloads are in memory together."""
     with context.database.read() as session:
-        messages = session.scalars(
-            select(Message)
+        sizes = session.execute(
+            select(Message.execution_id, func.length(Message.payload))
             .join(Execution, Execution.id == Message.execution_id)
             .where(Execution.array_id == array.id, Execution.chunk == number)
             .order_by(Execution.seq)
         ).all()
-    lines = []
-    for message in messages:
-        line, payload = build_message(message)
-        if payload is not None:
-            owner.put(f"{array.spool}/payload/{message.execution_id}", payload)
-        lines.append(line + "\n")
-    owner.put(f"{array.spool}/inbox/{chunk_name(number)}", "".join(lines).encode())
+    group: list[str] = []
+    held = 0
+    for execution_id, size in sizes:
+        if group and held + size > HELD_BYTES:
+            yield group
+            group, held = [], 0
+        group.append(execution_id)
+        held += size
+    if group:
+        yield group
 
 
 def _script(context: ClusterContext, array: Array) -> ArrayContext:

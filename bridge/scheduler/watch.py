@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, Worker
-from bridge.errors import SessionError
+from bridge.errors import SessionError, SlurmError
 from bridge.launcher.context import job_name
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
@@ -47,14 +47,24 @@ def watch_tick(context: ClusterContext) -> int:
         return 0
     listed = _by_array(arrays, context.slurm.states([job_name(a.id) for a in arrays]))
     missing = [array for array in arrays if not listed[array.id]]
+    patience = timedelta(seconds=context.cluster.lost_after_s)
     if missing:
         since = min(array.planned_at for array in missing) - timedelta(minutes=1)
         names = [job_name(array.id) for array in missing]
-        for token, rows in _by_array(missing, context.slurm.accounting(names, since)).items():
+        try:
+            accounted = _by_array(missing, context.slurm.accounting(names, since))
+        except SlurmError as error:  # slurmctld's word alone counts too, but only after a while
+            log.warning("no accounting: %s", error.message)
+            accounted = {}
+            patience *= 10
+        for token, rows in accounted.items():
             # slurmdbd may show as running what slurmctld has forgotten: only ends are believed.
             listed[token] = [row for row in rows if row.is_final]
     for array in arrays:
-        _judge(context, array, listed[array.id])
+        if listed[array.id]:
+            _judge(context, array, listed[array.id])
+        else:
+            _unseen(context, array, patience)
     return len(arrays)
 
 
@@ -73,9 +83,6 @@ def _by_array(arrays: Sequence[Array], rows: Iterable[JobRow]) -> dict[str, list
 
 
 def _judge(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> None:
-    if not rows:
-        _unseen(context, array)
-        return
     if array.status is ArrayStatus.PLANNED:
         adopt(context, array.id, min(row.array_job_id for row in rows))
     if array.unseen_since is not None:
@@ -84,16 +91,16 @@ def _judge(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> Non
         quiet = _settle_dead(context, context.session(array), array, rows)
     except SessionError as error:
         log.warning("not settled: %s", error.message, extra={"facts": {"array": array.id}})
-        return
+        quiet = True  # closing waits for the owner, and not for ever
     if quiet and all(row.is_final for row in rows):
         close_array(context, array.id, _why(rows))
 
 
-def _unseen(context: ClusterContext, array: Array) -> None:
+def _unseen(context: ClusterContext, array: Array, patience: timedelta) -> None:
     now = context.clock.now()
     if array.unseen_since is None:
         _mark_unseen(context, array, seen=False)
-    elif now - array.unseen_since >= timedelta(seconds=context.cluster.lost_after_s):
+    elif now - array.unseen_since >= patience:
         known = array.array_job_id
         what = f"Slurm no longer knows job {known}." if known else "Slurm never took the job."
         close_array(context, array.id, what)

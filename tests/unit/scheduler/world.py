@@ -269,6 +269,10 @@ class Hand:
         except SpoolError:  # no array.json: the spool was taken back
             self.world.slurm.end(self.job_id, self.index, "FAILED", "2:0")
             return
+        self.run_rest(each)
+
+    def run_rest(self, each: Callable[[str], None] = lambda _: None) -> None:
+        """Work until there is nothing left, and leave."""
         while self.claim():
             while self.todo:
                 one = self.begin()
