@@ -151,7 +151,7 @@ class World:
         """Let workers and scheduler go on until nothing is left to do."""
         for _ in range(rounds):
             self.work_all()
-            self.tick(2)
+            self.tick(10)
             if not self.arrays(live=True) and not self.queued():
                 return
         raise AssertionError(f"still at work: {[a.status for a in self.arrays(live=True)]}")
