@@ -1,4 +1,4 @@
-"""Fixtures of the tests on the real cluster; each conftest that needs them imports them."""
+"""Fixtures of the tests on the real cluster; tests/conftest.py hands them to every room."""
 
 from __future__ import annotations
 

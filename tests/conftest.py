@@ -12,8 +12,11 @@ from sqlalchemy import text
 from bridge.clock import ManualClock
 from bridge.db import Base, Database
 from bridge.sites import Site
+from tests.cluster import cluster, sandbox
 from tests.factories.postgres import PostgresMissing, postgres_server
 from tests.factories.sites import make_site
+
+__all__ = ["cluster", "sandbox"]  # one of each for the whole run, whichever room asks first
 
 
 @pytest.fixture(scope="session")

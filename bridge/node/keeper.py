@@ -123,10 +123,12 @@ class _Keeper:
     def _end(self, grace_s: float) -> None:
         """Ask the container to end, and see to it after `grace_s`.
 
-        Only the runtime is asked: it passes the signal on to the actor and tidies up after it.
+        Only the runtime is asked: it passes the signal on to the actor and tidies up after it. It
+        would pass SIGCONT on too, and then may name that one as the end of the actor (146 for 143);
+        an actor that has stopped itself ends with SIGKILL after the grace.
         """
         if self._kill_at is None:
-            processes.send(self._pid, signal.SIGTERM, signal.SIGCONT)
+            processes.send(self._pid, signal.SIGTERM)
             self._kill_at = time.monotonic() + grace_s
 
     def _press_on(self) -> None:

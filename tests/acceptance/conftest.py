@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.cluster import Cluster, cluster, sandbox
-
-__all__ = ["cluster", "sandbox"]
+from tests.cluster import Cluster
 
 
 @pytest.fixture(autouse=True)
