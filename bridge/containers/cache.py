@@ -43,7 +43,8 @@ class SifCache:
         if path.is_file():
             return path
         try:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _make_readable_folder(self._root)
+            _make_readable_folder(path.parent)
             self._check_space(image)
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pull-") as folder:
                 part = Path(folder) / "image.sif"
@@ -83,6 +84,14 @@ class SifCache:
         if done.returncode != 0 or not is_sif(part):
             last = [line for line in said.splitlines() if line.strip()][-3:]
             raise PullFailed(f"{image.reference}: the pull failed: {' / '.join(last)[-600:]}")
+
+
+def _make_readable_folder(path: Path) -> None:
+    """Make a directory that everybody's workers can read, whatever this process's umask."""
+    path.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode
+    if mode & 0o055 != 0o055:
+        path.chmod(mode & 0o7777 | 0o055)
 
 
 def is_sif(path: Path) -> bool:

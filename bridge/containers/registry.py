@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+import urllib3
 
+from bridge.clock import monotonic_s
 from bridge.core.images import ImageReference
 from bridge.errors import ImageUnknown, PullFailed
 
@@ -29,8 +31,12 @@ _MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+# What reading a document of another form may meet.
+_OTHER_FORM = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
 _MAX_DOCUMENT_BYTES = 4 << 20
 _TIMEOUT_S = (5, 30)  # to connect, between two pieces
+_DOCUMENT_S = 60  # for all of its pieces
 
 
 @dataclass(frozen=True)
@@ -65,26 +71,48 @@ def resolve(image: ImageReference, insecure: Collection[str] = ()) -> Resolved:
         wanted = _pick_platform(manifest, image)
         manifest, digest = registry.document(f"manifests/{wanted}")
     try:
-        config_digest = str(manifest["config"]["digest"])
+        config_digest = _check_digest(manifest["config"]["digest"])
         size = sum(int(layer["size"]) for layer in manifest["layers"])
-    except (KeyError, TypeError, ValueError) as error:
+    except _OTHER_FORM as error:
         raise PullFailed(f"{image}: the registry's manifest is not of the OCI form.") from error
     config, _ = registry.document(f"blobs/{config_digest}")
-    inner = config.get("config") or {}
-    if not isinstance(inner, dict):
-        raise PullFailed(f"{image}: the image's configuration is not of the OCI form.")
-    kept = {key: inner.get(key) for key in ("Entrypoint", "Cmd", "WorkingDir", "Env")}
+    try:
+        kept = _read_config(config.get("config") or {})
+    except _OTHER_FORM as error:
+        raise PullFailed(f"{image}: the image's configuration is not of the OCI form.") from error
     by_digest = ImageReference(image.registry, image.repository, None, digest)
     return Resolved(by_digest, kept, size)
 
 
 def _pick_platform(index: dict[str, Any], image: ImageReference) -> str:
     wanted = _ARCHITECTURES.get(platform.machine(), platform.machine())
-    for entry in index.get("manifests", []):
-        kind = entry.get("platform") or {}
-        if kind.get("os") == "linux" and kind.get("architecture") == wanted:
-            return str(entry["digest"])
+    try:
+        for entry in index["manifests"]:
+            kind = entry.get("platform") or {}
+            if kind.get("os") == "linux" and kind.get("architecture") == wanted:
+                return _check_digest(entry["digest"])
+    except _OTHER_FORM as error:
+        raise PullFailed(f"{image}: the registry's index is not of the OCI form.") from error
     raise ImageUnknown(f"{image}: the registry has it, but not for linux/{wanted}.")
+
+
+def _check_digest(value: object) -> str:
+    """Return a digest that what it names can be checked against."""
+    if not isinstance(value, str) or not _DIGEST.match(value):
+        raise ValueError("expected sha256 and 64 hexadecimal digits")
+    return value
+
+
+def _read_config(inner: dict[str, Any]) -> dict[str, Any]:
+    for key in ("Entrypoint", "Cmd", "Env"):
+        words = inner.get(key)
+        if words is not None and not (
+            isinstance(words, list) and all(isinstance(word, str) for word in words)
+        ):
+            raise ValueError(f"{key} is not a list of texts")
+    if not isinstance(inner.get("WorkingDir") or "", str):
+        raise TypeError("WorkingDir is not a text")
+    return {key: inner.get(key) for key in ("Entrypoint", "Cmd", "WorkingDir", "Env")}
 
 
 class _Registry:
@@ -98,25 +126,27 @@ class _Registry:
 
     def document(self, path: str) -> tuple[dict[str, Any], str]:
         """Return a JSON document of the repository and its digest, checked where it was named."""
-        answer = self._get(f"{self._base}/{path}")
-        if answer.status_code == 401 and "Authorization" not in self._headers:
-            self._authorize(answer.headers.get("WWW-Authenticate", ""))
-            answer = self._get(f"{self._base}/{path}")
-        if answer.status_code in (401, 403, 404):
+        url = f"{self._base}/{path}"
+        with self._get(url) as answer:
+            status, body = answer.status_code, self._body(answer)
+            challenge = answer.headers.get("WWW-Authenticate", "")
+        if status == 401 and self._authorize(challenge):
+            with self._get(url) as answer:
+                status, body = answer.status_code, self._body(answer)
+        if status in (401, 403, 404):
             raise ImageUnknown(
-                f"No such image: {self._image} (the registry answered {answer.status_code}). "
+                f"No such image: {self._image} (the registry answered {status}). "
                 "Check the name and tag, and that it may be read without a login."
             )
-        if answer.status_code != 200:
-            raise PullFailed(f"{self._image}: the registry answered {answer.status_code}.")
-        body = self._body(answer)
+        if status != 200:
+            raise PullFailed(f"{self._image}: the registry answered {status}.")
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         asked = path.partition("/")[2]
         if asked.startswith("sha256:") and asked != digest:
             raise PullFailed(f"{self._image}: the registry sent {digest} for {asked}.")
         try:
             document = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PullFailed(f"{self._image}: the registry's answer is not JSON.") from error
         if not isinstance(document, dict):
             raise PullFailed(f"{self._image}: the registry's answer is not a JSON object.")
@@ -132,29 +162,41 @@ class _Registry:
             ) from error
 
     def _body(self, answer: requests.Response) -> bytes:
+        end = monotonic_s() + _DOCUMENT_S
+        body = b""
         try:
-            with answer:
-                body: bytes = answer.raw.read(_MAX_DOCUMENT_BYTES + 1, decode_content=True)
-        except (requests.RequestException, OSError) as error:
+            while piece := answer.raw.read1(1 << 16, decode_content=True):
+                body += piece
+                if len(body) > _MAX_DOCUMENT_BYTES:
+                    raise PullFailed(
+                        f"{self._image}: a manifest of over {_MAX_DOCUMENT_BYTES} bytes."
+                    )
+                if monotonic_s() > end:
+                    raise PullFailed(f"{self._image}: the registry is too slow.")
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise PullFailed(f"{self._image}: the registry's answer broke off.") from error
-        if len(body) > _MAX_DOCUMENT_BYTES:
-            raise PullFailed(f"{self._image}: a manifest of over {_MAX_DOCUMENT_BYTES} bytes.")
         return body
 
-    def _authorize(self, challenge: str) -> None:
-        """Fetch the anonymous token that the registry asks for (Docker token authentication)."""
+    def _authorize(self, challenge: str) -> bool:
+        """Fetch the anonymous token that the registry asks for; whether there is one now.
+
+        Source: Docker Registry v2 authentication via central service.
+        """
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = fields.get("realm", "")
         if not challenge.startswith("Bearer ") or not realm.startswith("https://"):
-            return
+            return False
         url = requests.Request(
             "GET", realm, params={k: fields[k] for k in ("service", "scope") if k in fields}
         ).prepare()
-        answer = self._get(str(url.url))
-        if answer.status_code == 200:
-            try:
-                found = json.loads(self._body(answer))
-                token = found.get("token") or found.get("access_token")
-            except (ValueError, AttributeError) as error:
-                raise PullFailed(f"{self._image}: the registry's token is unreadable.") from error
-            self._headers["Authorization"] = f"Bearer {token}"
+        with self._get(str(url.url)) as answer:
+            status, body = answer.status_code, self._body(answer)
+        if status != 200:
+            return False
+        try:
+            found = json.loads(body)
+            token = found.get("token") or found.get("access_token")
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise PullFailed(f"{self._image}: the registry's token is unreadable.") from error
+        self._headers["Authorization"] = f"Bearer {token}"
+        return True

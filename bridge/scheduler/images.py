@@ -11,8 +11,9 @@ from bridge.containers import SifCache, resolve
 from bridge.core.images import parse_image
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Image
-from bridge.errors import BridgeError, ContainerError
+from bridge.errors import BridgeError
 from bridge.scheduler.context import ClusterContext
+from bridge.sessions.base import clean_text
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ def image_tick(context: ClusterContext) -> int:
         ).all()
     for image in images:
         _bring(context, image)
-    if images or _has_waiting(context):
+        _tell_actors(context)  # now: the next one may take long
+    if not images and _has_waiting(context):
         _tell_actors(context)
     return len(images)
 
@@ -44,7 +46,7 @@ def _bring(context: ClusterContext, image: Image) -> None:
         resolved = resolve(reference, cluster.insecure_registries)
         plain = reference.registry in cluster.insecure_registries
         path = SifCache(cluster.image_cache).ensure(image.tenant, resolved, plain_http=plain)
-    except ContainerError as error:
+    except BridgeError as error:
         _record_failure(context, image, error)
         return
     with context.database.begin() as session:
@@ -59,7 +61,7 @@ def _bring(context: ClusterContext, image: Image) -> None:
 def _record_failure(context: ClusterContext, image: Image, error: BridgeError) -> None:
     with context.database.begin() as session:
         row = session.get_one(Image, image.id)
-        row.status, row.status_message = ImageStatus.ERROR, error.message
+        row.status, row.status_message = ImageStatus.ERROR, clean_text(error.message)
         row.attempts += 1
         again = error.retryable and row.attempts < MAX_ATTEMPTS
         wait = FIRST_RETRY * 2**row.attempts
