@@ -14,6 +14,11 @@ from bridge.scheduler.context import ClusterContext
 
 log = logging.getLogger(__name__)
 
+_MAX_ID = 2**31 - 1  # what the database's integers hold
+# Source: passwd(5).
+_PASSWD = re.compile(
+    r"([^:\n]*):[^:\n]*:([0-9]{1,10}):([0-9]{1,10}):[^:\n]*:([^:\n]*):[^:\n]*\n?\Z"
+)
 _USERNAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\Z")
 
 
@@ -69,15 +74,24 @@ def look_up(context: ClusterContext, username: str) -> Account:
             f"User {username[:40]!r} is no Unix user name, so has no account {where}."
         )
     done = context.observer().run(["getent", "passwd", username])
-    fields = done.stdout.decode(errors="replace").strip().split(":")
-    if done.exit_status != 0 or len(fields) < 7 or fields[0] != username:
+    if done.exit_status not in (0, 2):  # 2: not found; the others: it could not be asked for
+        raise SessionError(f"getent passwd failed with {done.exit_status} {where}.")
+    match = _PASSWD.match(done.stdout.decode(errors="replace"))
+    if done.exit_status != 0 or match is None or match[1] != username:
         raise UserUnknown(
             f"User {username} has no account {where}. Ask the site's administrators for one."
         )
-    account = Account(int(fields[2]), int(fields[3]), fields[5])
-    if account.uid < context.cluster.min_uid or account.gid == 0:
+    account = Account(int(match[2]), int(match[3]), match[4])
+    if account.uid < context.cluster.min_uid:
         raise UserUnknown(
             f"User {username} has uid {account.uid} {where}; nothing runs under a uid below "
             f"{context.cluster.min_uid}."
         )
+    if max(account.uid, account.gid) > _MAX_ID:
+        raise UserUnknown(
+            f"User {username} has uid {account.uid} and gid {account.gid} {where}; ids over "
+            f"{_MAX_ID} cannot be kept."
+        )
+    if account.gid == 0:
+        raise UserUnknown(f"User {username} is in group 0 {where}; nothing runs under that.")
     return account

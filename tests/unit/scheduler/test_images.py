@@ -1,0 +1,238 @@
+"""From a reference to a file in the cluster's cache, and what the actors learn of it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.core.statuses import ActorStatus, ImageStatus
+from bridge.db import Actor, Image
+from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS, image_tick
+from bridge.sites import Site
+from tests.factories.rows import add_actor, add_image
+from tests.factories.sites import make_site
+from tests.unit.containers.conftest import Puller, Registry, puller, registry
+from tests.unit.scheduler.world import World
+
+__all__ = ["puller", "registry"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, registry: Registry) -> Site:
+    """A site that asks the test's registry over plain HTTP."""
+    cluster = {
+        "session": "local",
+        "spool": f"{tmp_path}/spool/{{username}}",
+        "image_cache": f"{tmp_path}/images",
+        "insecure_registries": [registry.host],
+    }
+    return make_site(tmp_path, clusters={"alpha": cluster})
+
+
+class Images:
+    """The images and actors of a world."""
+
+    def __init__(self, world: World, registry: Registry) -> None:
+        self.world = world
+        self.registry = registry
+
+    def want(self, name: str = "lab/tool:1", **changes: Any) -> tuple[int, str]:
+        """Add an image and an actor that waits for it."""
+        reference = changes.pop("reference", f"{self.registry.host}/{name}")
+        with self.world.database.begin() as session:
+            image = add_image(session, reference=reference, **changes)
+            actor = add_actor(
+                session, image_id=image.id, status=ActorStatus.SUBMITTED, tenant=image.tenant
+            )
+            return image.id, actor.id
+
+    def image(self, image_id: int) -> Image:
+        with self.world.database.read() as session:
+            return session.get_one(Image, image_id)
+
+    def actor(self, actor_id: str) -> Actor:
+        with self.world.database.read() as session:
+            return session.get_one(Actor, actor_id)
+
+    def tick(self, seconds: float = 0) -> int:
+        self.world.clock.push(seconds)
+        return image_tick(self.world.context)
+
+
+@pytest.fixture
+def images(world: World, registry: Registry, puller: Puller) -> Images:
+    return Images(world, registry)
+
+
+def test_an_image_comes_and_its_actor_is_ready(
+    images: Images, registry: Registry, puller: Puller
+) -> None:
+    digest = registry.add(Entrypoint=["/bin/tool"])
+    image_id, actor_id = images.want()
+
+    assert images.tick() == 1
+
+    image = images.image(image_id)
+    assert (image.status, image.digest) == (ImageStatus.READY, digest)
+    assert image.sif_path is not None
+    assert Path(image.sif_path).is_file()
+    assert image.config is not None
+    assert image.config["Entrypoint"] == ["/bin/tool"]
+    assert images.actor(actor_id).status is ActorStatus.READY
+    assert puller.environment["APPTAINER_NOHTTPS"] == "1"
+    assert images.tick(3600) == 0
+
+
+def test_a_digest_that_is_there_is_not_pulled_again(
+    images: Images, registry: Registry, puller: Puller
+) -> None:
+    digest = registry.add(tag="1")
+    registry.answers["lab/tool/manifests/latest"] = registry.answers["lab/tool/manifests/1"]
+    names = ["lab/tool:1", "lab/tool", f"lab/tool@{digest}"]
+    wanted = [images.want(name) for name in names]
+    images.tick()
+
+    assert len(puller.pulled) == 1
+    assert len({images.image(image_id).sif_path for image_id, _ in wanted}) == 1
+    assert {images.actor(actor_id).status for _, actor_id in wanted} == {ActorStatus.READY}
+
+
+def test_tenants_share_nothing(images: Images, registry: Registry, puller: Puller) -> None:
+    registry.add()
+    (first, _), (second, _) = images.want(), images.want(tenant="BIOLOGY")
+    images.tick()
+    assert images.image(first).sif_path != images.image(second).sif_path
+
+
+class TestTrouble:
+    def test_no_such_image_is_final(
+        self, images: Images, registry: Registry, puller: Puller
+    ) -> None:
+        image_id, actor_id = images.want("lab/none")
+        images.tick()
+
+        image, actor = images.image(image_id), images.actor(actor_id)
+        assert (image.status, image.next_attempt_at) == (ImageStatus.ERROR, None)
+        assert actor.status is ActorStatus.ERROR
+        assert "No such image" in actor.status_message
+        assert images.tick(1_000_000) == 0
+        assert puller.pulled == []
+
+    def test_a_registry_that_is_down_is_asked_again_ever_less_often(
+        self, images: Images, registry: Registry
+    ) -> None:
+        registry.close()
+        image_id, actor_id = images.want()
+        waits = [images.world.clock.now() for _ in range(100) if images.tick(15)]
+        gaps = [(after - before).total_seconds() for before, after in pairwise(waits)]
+        assert len(waits) == MAX_ATTEMPTS
+        assert gaps == [FIRST_RETRY.total_seconds() * 2**n for n in range(1, MAX_ATTEMPTS)]
+        assert images.image(image_id).status is ImageStatus.ERROR
+        assert "cannot be reached" in images.actor(actor_id).status_message
+
+    def test_it_may_come_back(self, images: Images, registry: Registry) -> None:
+        image_id, actor_id = images.want()
+        broken = "lab/tool/manifests/1"
+        registry.put(broken, b"we are sorry")
+        images.tick()
+        assert images.actor(actor_id).status is ActorStatus.ERROR
+
+        registry.add()
+        images.tick(60)
+
+        assert images.image(image_id).status is ImageStatus.READY
+        assert images.image(image_id).attempts == 0
+        assert images.actor(actor_id).status is ActorStatus.READY
+
+    def test_a_full_disk(self, images: Images, registry: Registry, puller: Puller) -> None:
+        registry.add()
+        image_id, actor_id = images.want()
+        puller.behave("echo no space left on device >&2; exit 1")
+        images.tick()
+        assert "the disk is full" in images.actor(actor_id).status_message
+        assert images.image(image_id).next_attempt_at is not None
+
+        puller.behave('printf "%32s" "" > "$file"; printf "SIF_MAGIC" >> "$file"')
+        images.tick(60)
+        assert images.actor(actor_id).status is ActorStatus.READY
+
+    def test_more_than_the_disk_holds_is_not_begun(
+        self, images: Images, registry: Registry, puller: Puller
+    ) -> None:
+        registry.add(size=2**60)
+        _, actor_id = images.want()
+        images.tick()
+        assert "the disk is full" in images.actor(actor_id).status_message
+        assert puller.pulled == []
+
+    def test_what_a_pull_says_can_be_kept(
+        self, images: Images, registry: Registry, puller: Puller
+    ) -> None:
+        registry.add()
+        _, actor_id = images.want()
+        puller.behave('printf "a\\0b\\033[2J" >&2; exit 1')
+        images.tick()
+        assert "\0" not in images.actor(actor_id).status_message
+        assert "\x1b" not in images.actor(actor_id).status_message
+
+    def test_one_bad_reference_holds_up_nobody_else(
+        self, images: Images, registry: Registry
+    ) -> None:
+        registry.add()
+        _, bad = images.want(reference="Not An Image")
+        _, good = images.want()
+        images.tick()
+        assert images.actor(bad).status is ActorStatus.ERROR
+        assert images.actor(good).status is ActorStatus.READY
+
+    def test_who_is_ready_is_told_before_the_next_pull(
+        self, images: Images, registry: Registry, puller: Puller, tmp_path: Path
+    ) -> None:
+        registry.add("lab/first")
+        registry.add("lab/second", Labels={"other": "bytes"}, Cmd=["/other"])
+        _, first = images.want("lab/first:1")
+        _, second = images.want("lab/second:1")
+
+        asked = registry.answers["lab/second/manifests/1"]
+
+        def look(handler: Any) -> None:
+            seen.append(images.actor(first).status)
+            assert isinstance(asked, bytes)
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(asked)))
+            handler.end_headers()
+            handler.wfile.write(asked)
+
+        seen: list[ActorStatus] = []
+        registry.answers["lab/second/manifests/1"] = look
+        images.tick()
+        assert seen == [ActorStatus.READY]
+        assert images.actor(second).status is ActorStatus.READY
+
+
+def test_an_image_of_another_cluster_is_not_ours(images: Images) -> None:
+    images.want(cluster="beta")
+    assert images.tick() == 0
+
+
+def test_a_late_actor_of_a_ready_image_is_told(images: Images, registry: Registry) -> None:
+    registry.add()
+    image_id, _ = images.want()
+    images.tick()
+    with images.world.database.begin() as session:
+        late = add_actor(session, image_id=image_id, status=ActorStatus.SUBMITTED).id
+    assert images.tick() == 0
+    assert images.actor(late).status is ActorStatus.READY
+
+
+def test_a_deleted_actor_stays_deleted(images: Images, registry: Registry) -> None:
+    registry.add()
+    _, actor_id = images.want()
+    with images.world.database.begin() as session:
+        actor = session.get_one(Actor, actor_id)
+        actor.deleted_at, actor.status = images.world.clock.now(), ActorStatus.SHUTTING_DOWN
+    images.tick()
+    assert images.actor(actor_id).status is ActorStatus.SHUTTING_DOWN
