@@ -80,7 +80,7 @@ def chunk_name(number: int) -> str:
 def chunk_number(name: str) -> int | None:
     """Return the number of a chunk by a name in inbox/, claimed/ or returned/, else None."""
     head = name.partition(".")[0]
-    return int(head) if len(head) == 6 and head.isdigit() else None
+    return int(head) if len(head) == 6 and head.isascii() and head.isdigit() else None
 
 
 def chunk_owner(name: str) -> str:
