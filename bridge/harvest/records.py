@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+# What reading a line of another form may meet; OSError is a moment that gmtime(3) cannot hold.
+_OTHER_FORM = (ValueError, LookupError, TypeError, OverflowError, OSError, RecursionError)
 _MAX_COUNT = 2**62  # what a signed 64-bit column holds, with room
 
 
@@ -78,7 +80,7 @@ def parse_records(data: bytes, most_files: int = 1 << 30) -> tuple[list[Record],
         try:
             document = json.loads(line)
             record = _READERS[document["t"]](document)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except _OTHER_FORM:
             bad += 1
             continue
         if record is not None:

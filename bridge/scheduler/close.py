@@ -69,12 +69,12 @@ def _finish_closing(context: ClusterContext, array: Array) -> bool:
         return False
     try:
         _cancel(context, array)
-        _remove_spool(context, array)
     except (SessionError, SlurmError) as error:
         log.warning("not cancelled: %s", error.message, extra={"facts": facts})
         if not given_up:
             return False
     _end(context, array.id, certain=certain)
+    _remove_spool(context, array)
     return True
 
 
@@ -113,12 +113,14 @@ def take_back_inbox(owner: UserSession, array: Array) -> None:
 def _is_all_accounted_for(context: ClusterContext, owner: UserSession, array: Array) -> bool:
     """Whether it is known of each chunk who has it.
 
-    A network filesystem may show for a while neither that a worker took one nor who did. What has
-    not come to light after that time was never written, or the owner has removed it.
+    A network filesystem may show for a while neither that a worker took one nor who did. Of an
+    array that Slurm never had nobody can have taken any.
     """
-    grace = timedelta(seconds=context.cluster.fence_grace_s)
-    if array.closing_at is not None and context.clock.now() - array.closing_at >= grace:
-        return not owner.list(f"{array.spool}/inbox")
+    if array.array_job_id is None:
+        grace = timedelta(seconds=context.cluster.fence_grace_s)
+        began = array.closing_at or array.planned_at
+        if context.clock.now() - began >= grace:
+            return not owner.list(f"{array.spool}/inbox")
     seen = {
         chunk_number(entry.name)
         for folder in ("claimed", "returned")
@@ -143,9 +145,10 @@ def _cancel(context: ClusterContext, array: Array) -> None:
 
 
 def _remove_spool(context: ClusterContext, array: Array) -> None:
+    """Remove what the database no longer needs; it stays where the owner or a crash prevents it."""
     try:
         context.session(array).remove(array.spool)
-    except FileRefused as error:  # the owner's own doing, and the owner's own space
+    except SessionError as error:
         log.warning("spool stays: %s", error.message, extra={"facts": {"array": array.id}})
 
 

@@ -61,7 +61,11 @@ def _is_leaving(session: Session, context: ClusterContext, array: Array) -> bool
 
 
 def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> bool:
-    """Read what is new in every journal of the array; whether each is read to its end."""
+    """Read what is new in every journal of the array; whether each is read to its end.
+
+    A worker has a journal before it claims anything: one whose journal is not there was robbed of
+    it, and nobody knows what it started.
+    """
     folder = f"{array.spool}/journal"
     with context.database.read() as session:
         workers = {
@@ -69,10 +73,12 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
             for worker in session.scalars(select(Worker).where(Worker.array_id == array.id))
         }
     whole = True
+    missing = {worker.name for worker in workers.values() if not worker.settled}
     for entry in owner.list(folder):
         match = _JOURNAL.match(entry.name)
         if match is None:
             continue
+        missing.discard(match[1])
         worker = workers.get(match[1])
         if worker is not None and (worker.settled or worker.journal_offset >= entry.size):
             continue
@@ -85,7 +91,7 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
             if taken == 0 or at_end:
                 break
         whole = whole and at_end
-    return whole
+    return whole and not missing
 
 
 def _read_piece(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, Execution
-from bridge.errors import CommandTimeout, ConnectFailed, FileRefused
+from bridge.errors import CommandTimeout, ConnectFailed, FileRefused, SlurmUnavailable
 from bridge.node.journal import Fenced
 from bridge.scheduler import journals
 from bridge.scheduler.close import GIVE_UP_AFTER, close_array, closing_tick
@@ -263,6 +264,50 @@ class TestJournals:
         assert not [about for verb, about in world.sessions.asked if "/logs/" in str(about)]
 
 
+class TestRemovedByTheOwner:
+    """Or by a site that empties its scratch filesystem: what may have run is not run again."""
+
+    def test_a_journal(self, world: World) -> None:
+        ids = submitted(world)
+        hand = world.hand()
+        hand.claim()
+        one = hand.begin()
+        (hand.root / "journal" / "0.0.jsonl").unlink()
+        world.slurm.end(1, 0, "NODE_FAIL", "1:0")
+        close(world)
+        assert not closing(world, 60, 30)
+        assert closing(world, HOUR)
+        assert world.statuses(ids) == [BAD] * 4
+        world.run_dry()
+        assert world.starts == {one: 1}
+
+    def test_the_whole_spool(self, world: World) -> None:
+        ids = submitted(world)
+        hand = world.hand()
+        hand.claim()
+        one = hand.begin()
+        shutil.rmtree(hand.root)
+        for task in range(4):
+            world.slurm.end(1, task, "FAILED", "2:0")
+        world.ticks(5)
+        assert world.queued() == 0
+        world.ticks(3, HOUR)
+        world.run_dry()
+        assert world.starts[one] == 1
+        assert world.execution(one).status is BAD
+        assert set(world.statuses(ids)) <= {BAD, GOOD}
+
+    def test_before_slurm_had_it(self, world: World) -> None:
+        world.slurm.is_up = False
+        ids = world.post(world.actor(), 2)
+        with pytest.raises(SlurmUnavailable):
+            world.tick(2)
+        shutil.rmtree(world.array().spool)
+        world.slurm.is_up = True
+        world.run_dry()
+        assert world.statuses(ids) == [GOOD] * 2
+
+
 class TestTrouble:
     def test_a_controller_that_is_down_keeps_nobody_from_being_fenced(self, world: World) -> None:
         ids = submitted(world)
@@ -318,9 +363,8 @@ class TestTrouble:
 
     @pytest.mark.parametrize(
         ("verb", "about"),
-        [("list", "inbox"), ("rename", ""), ("list", "journal"), ("read", ""), ("list", "claimed"),
-         ("remove", "")],
-    )  # fmt: skip
+        [("list", "inbox"), ("rename", ""), ("list", "journal"), ("read", ""), ("list", "claimed")],
+    )
     def test_every_step_may_fail_and_be_repeated(self, world: World, verb: str, about: str) -> None:
         ids = submitted(world)
         hand = world.hand()
@@ -346,12 +390,13 @@ class TestTrouble:
         assert world.statuses([i for i in ids if i != one]) == [GOOD] * 3
         assert set(world.starts.values()) == {1}
 
-    def test_a_spool_that_cannot_be_removed_stays(self, world: World) -> None:
+    @pytest.mark.parametrize("error", [FileRefused("denied", kind="refused"), CommandTimeout("x")])
+    def test_a_spool_that_cannot_be_removed_stays(self, world: World, error: Exception) -> None:
         ids = submitted(world)
 
         def fail(verb: str, _about: object) -> None:
             if verb == "remove":
-                raise FileRefused("Permission denied", kind="refused")
+                raise error
 
         world.sessions.fail = fail
         array = close(world)
