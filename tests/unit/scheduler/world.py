@@ -218,6 +218,7 @@ class Hand:
     def __init__(self, world: World, job_id: int, index: int) -> None:
         job = world.slurm.jobs[job_id]
         self.world = world
+        self._job = job
         self.job_id, self.index = job_id, index
         self.name = f"{index}.{job.tasks[index].restarts}"
         token = job.name.removeprefix(JOB_NAME_PREFIX)
@@ -260,7 +261,8 @@ class Hand:
 
     def leave(self, why: str = "empty") -> None:
         self.journal.write({"t": "left", "why": why, "remaining": list(self.todo)})
-        self.world.slurm.end(self.job_id, self.index)
+        if self.world.slurm.jobs.get(self.job_id) is self._job:  # its id may be another's by now
+            self.world.slurm.end(self.job_id, self.index)
 
     def run(self, each: Callable[[str], None] = lambda _: None) -> None:
         """Do all that is there to do; find out that there is nothing, as a real worker does."""
