@@ -58,15 +58,19 @@ def local_opener(argv: list[str]) -> Opener:
     def open_local(username: str) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                argv,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.DEVNULL,
-                env=agent_environment(pwd.getpwuid(os.geteuid())),
-                cwd="/",
-                start_new_session=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    env=agent_environment(pwd.getpwuid(os.geteuid())),
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
         threading.Thread(target=process.wait, daemon=True).start()  # reaps it when it ends
         return ours
 

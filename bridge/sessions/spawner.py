@@ -57,7 +57,13 @@ def _spawn(username: str, min_uid: int, agent_argv: Sequence[str]) -> socket.soc
     if 0 in groups:
         raise PermissionError(f"user {username} is a member of group 0")
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
+    try:
+        child = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    if child == 0:
         try:
             become(user, theirs.fileno())
             os.execve(agent_argv[0], list(agent_argv), agent_environment(user))  # noqa: S606 - no shell is the point
