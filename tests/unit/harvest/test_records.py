@@ -88,7 +88,20 @@ def test_what_is_no_count(field: str, value: object) -> None:
 @pytest.mark.parametrize("field", ["at", "started_at"])
 @pytest.mark.parametrize(
     "value",
-    [True, "now", None, float("nan"), float("inf"), -float("inf"), 1e300, 10**400, 1e12, -1e12, 1e18, -1e18],
+    [
+        True,
+        "now",
+        None,
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        1e300,
+        10**400,
+        1e12,
+        -1e12,
+        1e18,
+        -1e18,
+    ],
     ids=lambda value: str(value)[:9],
 )
 def test_what_is_no_moment(field: str, value: object) -> None:
