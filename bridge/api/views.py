@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.api.paths import Links
+from bridge.core.cron import format_hour
 from bridge.core.statuses import ExecutionStatus
 from bridge.core.times import format_moment, format_optional
 from bridge.db import Actor, Execution
@@ -33,6 +34,8 @@ def show_actor(actor: Actor, links: Links) -> dict[str, Any]:
         "token": actor.token,
         "privileged": actor.privileged,
         "use_container_uid": actor.use_container_uid,
+        "run_as_executor": actor.run_as_executor,
+        "batch": actor.batch,
         "default_environment": actor.default_environment,
         "mounts": actor.mounts,
         "max_workers": actor.max_workers,
@@ -46,7 +49,7 @@ def show_actor(actor: Actor, links: Links) -> dict[str, Any]:
         "log_ex": actor.log_ex,
         "cron_on": actor.cron_on,
         "cron_schedule": actor.cron_schedule,
-        "cron_next_ex": actor.cron_next_ex,
+        "cron_next_ex": format_hour(actor.cron_next_at) if actor.cron_next_at else None,
         "create_time": format_moment(actor.create_time),
         "last_update_time": format_moment(actor.last_update_time),
         "_links": {

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -95,6 +96,9 @@ class Actor(Base):
     token: Mapped[Any] = mapped_column(JSON)  # "false"/"true" by default, a boolean when given
     privileged: Mapped[bool] = mapped_column(default=False)
     use_container_uid: Mapped[bool] = mapped_column(default=False)
+    run_as_executor: Mapped[bool] = mapped_column(default=False)
+    # What the actor asks of Slurm, beyond Abaco's fields: see bridge.core.batch. None: nothing.
+    batch: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     default_environment: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     mounts: Mapped[list[Any]] = mapped_column(JSON, default=list)
     max_workers: Mapped[int | None]
@@ -108,7 +112,7 @@ class Actor(Base):
     log_ex: Mapped[int | None]
     cron_on: Mapped[bool] = mapped_column(default=False)
     cron_schedule: Mapped[str | None] = mapped_column(Text)
-    cron_next_ex: Mapped[str | None] = mapped_column(Text)
+    cron_next_at: Mapped[datetime | None] = mapped_column(index=True)
     create_time: Mapped[datetime]
     last_update_time: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
@@ -126,6 +130,96 @@ class Permission(Base):
     actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), primary_key=True)
     username: Mapped[str] = mapped_column(String(64), primary_key=True)
     level: Mapped[Level] = mapped_column(status_column(Level))
+
+
+class Alias(Base):
+    """A name for an actor, unique in its tenant (abaco_contract.md 3.11)."""
+
+    __tablename__ = "aliases"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(255), primary_key=True)
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), index=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    create_time: Mapped[datetime]
+
+
+class AliasPermission(Base):
+    """A user's level on an alias; it says nothing of the actor behind it."""
+
+    __tablename__ = "alias_permissions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant", "alias"], ["aliases.tenant", "aliases.alias"], ondelete="CASCADE"
+        ),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(255), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    level: Mapped[Level] = mapped_column(status_column(Level))
+
+
+class Config(Base):
+    """A named value that actors share (abaco_contract.md 3.12); a secret one is ciphertext here.
+
+    It reaches only actors on which its author, who wrote it last, has UPDATE.
+    """
+
+    __tablename__ = "configs"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    is_secret: Mapped[bool]
+    actors: Mapped[str] = mapped_column(Text)  # ids and aliases, as they were sent
+    author: Mapped[str] = mapped_column(String(64))
+    author_is_admin: Mapped[bool] = mapped_column(default=False)
+    create_time: Mapped[datetime]
+    last_update_time: Mapped[datetime]
+
+
+class ConfigPermission(Base):
+    """A user's level on a config."""
+
+    __tablename__ = "config_permissions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant", "name"], ["configs.tenant", "configs.name"], ondelete="CASCADE"
+        ),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    level: Mapped[Level] = mapped_column(status_column(Level))
+
+
+class Nonce(Base):
+    """A credential for one actor or one alias (abaco_contract.md 2.5, 4.6)."""
+
+    __tablename__ = "nonces"
+    __table_args__ = (
+        CheckConstraint("(actor_id is null) <> (alias is null)", name="actor_or_alias"),
+        CheckConstraint("remaining_uses >= -1", name="uses_left"),
+        ForeignKeyConstraint(
+            ["tenant", "alias"], ["aliases.tenant", "aliases.alias"], ondelete="CASCADE"
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)  # <TENANT>_<id>
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[str | None] = mapped_column(ForeignKey("actors.id"), index=True)
+    alias: Mapped[str | None] = mapped_column(String(255), index=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    roles: Mapped[list[Any]] = mapped_column(JSON)  # the owner's when it was made
+    level: Mapped[Level] = mapped_column(status_column(Level))
+    description: Mapped[str] = mapped_column(Text, default="")
+    max_uses: Mapped[int]  # -1: unlimited
+    current_uses: Mapped[int] = mapped_column(default=0)
+    remaining_uses: Mapped[int]  # -1: unlimited
+    create_time: Mapped[datetime]
+    last_use_time: Mapped[datetime | None]
 
 
 class Array(Base):
@@ -197,6 +291,7 @@ class Execution(Base):
                         name="final_has_finish"),
         CheckConstraint("status <> 'RUNNING' or (array_id is not null and worker_id is not null)",
                         name="running_has_worker"),
+        UniqueConstraint("actor_id", "idempotency_key"),
         Index("ix_executions_actor", "actor_id", "seq"),
         # With `status`, which never differs in it, so that SQLite prefers it to the one above.
         Index("ix_executions_queue", "actor_id", "status", "seq",
@@ -213,6 +308,14 @@ class Execution(Base):
     actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"))
     actor_revision: Mapped[int]
     executor: Mapped[str] = mapped_column(String(64))
+    # Whose account it runs under: the actor's owner's, or the executor's (`run_as_executor`).
+    username: Mapped[str] = mapped_column(String(64))
+    executor_uid: Mapped[int | None] = mapped_column(BigInteger)  # only with `run_as_executor`
+    executor_gid: Mapped[int | None] = mapped_column(BigInteger)
+    idempotency_key: Mapped[str | None] = mapped_column(String(128))
+    # Somebody wants it ended: a force quit, or the delete of one that a plan has taken already.
+    cancel_requested_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=1)  # more than 1: lost before, and asked for again
     status: Mapped[ExecutionStatus] = mapped_column(status_column(ExecutionStatus))
     array_id: Mapped[str | None] = mapped_column(ForeignKey("arrays.id"))
     chunk: Mapped[int | None]  # its place in the array's inbox, counted from 1
@@ -239,8 +342,34 @@ class Message(Base):
 
     execution_id: Mapped[str] = mapped_column(ForeignKey("executions.id"), primary_key=True)
     content_type: Mapped[str] = mapped_column(String(64))  # str, application/json, octet-stream
-    payload: Mapped[bytes] = mapped_column(LargeBinary)  # text as UTF-8, as the container sees it
+    # Text as UTF-8, as the container sees it. Empty where the payload lies in parts.
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    size: Mapped[int] = mapped_column(BigInteger)  # bytes of the whole payload
     environment: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class MessagePart(Base):
+    """A piece of a payload that is too large to be in memory whole."""
+
+    __tablename__ = "message_parts"
+
+    execution_id: Mapped[str] = mapped_column(
+        ForeignKey("messages.execution_id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)  # from 0
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Result(Base):
+    """One datagram that a container sent to ``/_abaco_results.sock`` (abaco_contract.md 5.3)."""
+
+    __tablename__ = "results"
+
+    execution_id: Mapped[str] = mapped_column(ForeignKey("executions.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # from 0, in the order of arrival
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    is_taken: Mapped[bool] = mapped_column(default=False)  # Abaco's reading takes each once
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Log(Base):
@@ -251,6 +380,31 @@ class Log(Base):
     execution_id: Mapped[str] = mapped_column(ForeignKey("executions.id"), primary_key=True)
     text: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Event(Base):
+    """Something that an actor's link or webhook is to be told (abaco_contract.md 4.8).
+
+    Written in the transaction in which it happened; delivered by the scheduler.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_due", "next_attempt_at", sqlite_where=text("done_at is null"),
+              postgresql_where=text("done_at is null")),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), index=True)
+    target: Mapped[str] = mapped_column(Text)  # an actor's id or alias, or a URL
+    is_webhook: Mapped[bool]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]  # delivered, or given up with an `error`
+    error: Mapped[str] = mapped_column(Text, default="")
+    create_time: Mapped[datetime]
 
 
 class Lease(Base):

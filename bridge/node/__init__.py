@@ -16,8 +16,14 @@ The spool of one array, a directory of the owner's with mode 0700::
     journal/<worker>.jsonl      appended by that worker alone
     journal/<worker>.fenced     the same file after the bridge has fenced the worker off
     logs/<execution id>         a log too large for the journal
+    results/<execution id>      results too large for the journal, one after another
     cancel/<execution id>       order: end this execution
+    leave/<task index>          order: this task's worker takes nothing more
     stop                        order: take nothing more
+
+The bridge may put more chunks into the inbox while the array runs, with the next numbers: a worker
+without work waits `idle_timeout_s` for them. To a stateful actor it gives one message at a time,
+the next when the one before is final, so that each carries the state that the one before left.
 
 A worker is named ``<task index>.<restart count>``. Before all else it makes `owner`, or reads what
 another has made; if that names another array job, it leaves without writing anything: the name of
@@ -51,6 +57,10 @@ started by that worker any more and goes back to the queue.
     kill_grace_s               from SIGTERM to SIGKILL
     idle_timeout_s             how long a worker without work waits for more chunks
     time_limit_s               of the array task, where Slurm does not tell its end
+    memory_mib                 limit of one message's processes together, 0 for none
+    max_result_bytes           results of one message together; what is beyond is not taken
+    ntasks                     more than 1: the container is started so often, by srun (MPI)
+    gpus                       whether the container sees the GPUs that Slurm gave
     reuse                      "none"
 
 A message (a line of a chunk)::
@@ -59,6 +69,8 @@ A message (a line of a chunk)::
     env                        object: this message's environment; wins over the array's
     msg                        text for MSG; absent for binary messages
     data | file                binary messages: base64, or true when payload/<id> holds it
+    state                      stateful actors: the JSON text that ``/_abaco_state.json`` holds at
+                               the start; absent for others, who have no such file
 
 The container's environment is the image's, the array's, the message's, MSG, and from the worker
 ``_abaco_worker_id`` (bridge.node.names). Names that begin with ``_bridge_shim_`` are ours.
@@ -68,11 +80,16 @@ what is no such line: a write that failed half way leaves one, or an empty one::
 
     joined    worker, host, pid, job (this task's job id), array_job
     started   id
+    progress  id, log (what was added since the last such record, while it is inline),
+              results (as in `finished`): now and then while a container runs
     finished  id, started_at, exit_code (0..255; 128+n for signal n), runtime_error (text when the
               container runtime failed and the actor never ran, else null), ended_by (null,
-              "cancel", "time_limit", "signal"), pid, cpu_ns, max_rss_kib, io_bytes (these count the
-              runtime too; 0 when unknown), log (UTF-8, what is none of it replaced; null when
-              logs/<id> has it, as bytes; empty with a runtime_error), log_bytes, log_truncated.
+              "cancel", "time_limit", "signal", "memory"), pid, cpu_ns, max_rss_kib, io_bytes (these
+              count the runtime too; 0 when unknown), log (UTF-8, what is none of it replaced; null
+              when logs/<id> has it, as bytes; empty with a runtime_error), log_bytes,
+              log_truncated, results (those that no `progress` had, in order: each
+              {"data": base64} or {"file": [offset, length]} in results/<id>), state (the JSON text
+              that the actor left in its file; null when it left none, or did not change it).
               Without a `started` before it: ended by "cancel" before it ran (exit_code 143).
     bad_line  error: a line of a chunk that has no id and was passed over
     left      why ("empty", "stop", "time", "signal"; "broken" with an `error` when no container can

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
 from bridge.core.actors import ActorDescription
-from bridge.core.cron import format_hour, parse_cron
+from bridge.core.cron import parse_cron
 from bridge.core.ids import new_id
 from bridge.core.images import parse_image
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus, ImageStatus, Level
@@ -115,7 +115,7 @@ def register_actor(
         log_ex=description.log_ex,
         cron_on=cron is not None,
         cron_schedule=description.cron_schedule or None,
-        cron_next_ex=format_hour(cron.start) if cron else None,
+        cron_next_at=cron.start if cron else None,
         create_time=now,
         last_update_time=now,
     )

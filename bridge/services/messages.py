@@ -87,6 +87,7 @@ def post_message(
             "actor_id": actor.id,
             "actor_revision": actor.revision,
             "executor": identity.username,
+            "username": actor.owner,
             "status": ExecutionStatus.SUBMITTED,
             "message_received_time": now,
         },
@@ -97,6 +98,7 @@ def post_message(
             "execution_id": execution_id,
             "content_type": message.content_type,
             "payload": message.payload,
+            "size": len(message.payload),
             "environment": variables,
         },
     )

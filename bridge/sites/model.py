@@ -33,6 +33,27 @@ class Mount(_Table):
         return value
 
 
+class BatchPolicy(_Table):
+    """What an actor's `batch` object may ask of the cluster; by default close to nothing."""
+
+    max_time_limit_s: int = Field(86_400, gt=59, description="Longest array task, seconds.")
+    max_cpus: int = Field(1, gt=0, description="CPUs of a worker at most.")
+    max_memory_mib: int = Field(4096, gt=0, description="Memory of a worker at most, MiB.")
+    max_gpus: int = Field(0, ge=0, description="GPUs of a worker at most.")
+    max_nodes: int = Field(1, gt=0, description="Nodes of one message at most (MPI).")
+    max_ntasks: int = Field(1, gt=0, description="Slurm tasks of one message at most (MPI).")
+    max_retries: int = Field(
+        0, ge=0, description="How often a message that the cluster lost may be run again at most."
+    )
+    partitions: tuple[str, ...] = Field((), description="Partitions that may be named.")
+    accounts: tuple[str, ...] = Field((), description="Slurm accounts that may be named.")
+    qos: tuple[str, ...] = Field((), description="QOS that may be named.")
+    constraints: tuple[str, ...] = Field((), description="Node features that may be asked for.")
+    reuse: tuple[Literal["none"], ...] = Field(
+        ("none",), description="How containers may be started (design section 5)."
+    )
+
+
 class Cluster(_Table):
     """One Slurm cluster and how the bridge works on it."""
 
@@ -70,6 +91,7 @@ class Cluster(_Table):
     min_uid: int = Field(1000, gt=0, description="Nothing runs under a lower uid.")
     node_python: str = Field("/usr/bin/python3", description="Python 3.6 or later on every node.")
     apptainer: str = Field("apptainer", description="The container runtime on the nodes.")
+    batch: BatchPolicy = BatchPolicy()
     insecure_registries: tuple[str, ...] = Field(
         (), description="Registries (host:port) that are asked over plain HTTP."
     )
@@ -95,6 +117,9 @@ class Tenant(_Table):
     account: str | None = Field(None, description="Overrides the cluster's Slurm account.")
     qos: str | None = Field(None, description="Overrides the cluster's QOS.")
     mounts: tuple[Mount, ...] = Field((), description="Directories that containers see.")
+    run_as_executor: bool = Field(
+        False, description="Whether actors may run as the user who sent the message."
+    )
     default_token: bool = Field(False, description="Abaco's `token` field where none is given.")
 
 
@@ -122,8 +147,11 @@ class Site(_Table):
     case: Literal["camel", "snake"] = Field(
         "snake", description="Case of the JSON keys under the bare prefix /actors."
     )
-    queues: tuple[str, ...] = Field(
-        ("default", "special"), min_length=1, description="Abaco queues that an actor may name."
+    queues: dict[str, str] = Field(
+        {"default": "", "special": ""},
+        min_length=1,
+        description="Abaco queues that an actor may name, each with its partition; an empty one "
+        "stands for the tenant's or the cluster's.",
     )
     clusters: dict[_Name, Cluster] = Field(min_length=1)
     tenants: dict[_Name, Tenant] = Field(min_length=1)

@@ -102,6 +102,7 @@ def add_execution(session: Session, actor: Actor, **changes: Any) -> Execution:
         "actor_id": actor.id,
         "actor_revision": actor.revision,
         "executor": actor.owner,
+        "username": actor.owner,
         "status": ExecutionStatus.SUBMITTED,
         "message_received_time": START,
     }
@@ -116,6 +117,7 @@ def add_message(session: Session, execution: Execution, **changes: Any) -> Messa
         "payload": b"hello",
         "environment": {},
     }
+    values["size"] = len(changes.get("payload", values["payload"]))
     return _add(session, Message(**values | changes))
 
 

@@ -36,6 +36,8 @@ FIELDS = [
     "token",
     "privileged",
     "use_container_uid",
+    "run_as_executor",
+    "batch",
     "default_environment",
     "mounts",
     "max_workers",

@@ -131,7 +131,7 @@ def test_posting_goes_on_while_a_plan_is_written(each_world: World) -> None:
             other.add(
                 Execution(
                     id="x", tenant="PHYSICS", actor_id=actor.id, actor_revision=1,
-                    executor="bob", status="SUBMITTED",
+                    executor="bob", username="alice", status="SUBMITTED",
                     message_received_time=each_world.clock.now(),
                 )
             )  # fmt: skip

@@ -32,6 +32,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("cluster", "username", name=op.f("pk_cluster_users")),
     )
     op.create_table(
+        "configs",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("is_secret", sa.Boolean(), nullable=False),
+        sa.Column("actors", sa.Text(), nullable=False),
+        sa.Column("author", sa.String(length=64), nullable=False),
+        sa.Column("author_is_admin", sa.Boolean(), nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_update_time", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "name", name=op.f("pk_configs")),
+    )
+    op.create_table(
         "images",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("cluster", sa.String(length=64), nullable=False),
@@ -105,6 +118,8 @@ def upgrade() -> None:
         sa.Column("token", sa.JSON(), nullable=False),
         sa.Column("privileged", sa.Boolean(), nullable=False),
         sa.Column("use_container_uid", sa.Boolean(), nullable=False),
+        sa.Column("run_as_executor", sa.Boolean(), nullable=False),
+        sa.Column("batch", sa.JSON(), nullable=True),
         sa.Column("default_environment", sa.JSON(), nullable=False),
         sa.Column("mounts", sa.JSON(), nullable=False),
         sa.Column("max_workers", sa.Integer(), nullable=True),
@@ -118,7 +133,7 @@ def upgrade() -> None:
         sa.Column("log_ex", sa.Integer(), nullable=True),
         sa.Column("cron_on", sa.Boolean(), nullable=False),
         sa.Column("cron_schedule", sa.Text(), nullable=True),
-        sa.Column("cron_next_ex", sa.Text(), nullable=True),
+        sa.Column("cron_next_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_update_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
@@ -132,7 +147,50 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_actors")),
     )
     with op.batch_alter_table("actors", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_actors_cron_next_at"), ["cron_next_at"], unique=False)
         batch_op.create_index("ix_actors_tenant_live", ["tenant", "create_time"], unique=False)
+
+    op.create_table(
+        "config_permissions",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("username", sa.String(length=64), nullable=False),
+        sa.Column(
+            "level",
+            sa.Enum(
+                "NONE",
+                "READ",
+                "EXECUTE",
+                "UPDATE",
+                name="level",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant", "name"],
+            ["configs.tenant", "configs.name"],
+            name=op.f("fk_config_permissions_tenant_configs"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("tenant", "name", "username", name=op.f("pk_config_permissions")),
+    )
+    op.create_table(
+        "aliases",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("alias", sa.String(length=255), nullable=False),
+        sa.Column("actor_id", sa.String(length=32), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["actor_id"], ["actors.id"], name=op.f("fk_aliases_actor_id_actors")
+        ),
+        sa.PrimaryKeyConstraint("tenant", "alias", name=op.f("pk_aliases")),
+    )
+    with op.batch_alter_table("aliases", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_aliases_actor_id"), ["actor_id"], unique=False)
 
     op.create_table(
         "arrays",
@@ -197,6 +255,34 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("actor_id", sa.String(length=32), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("is_webhook", sa.Boolean(), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["actor_id"], ["actors.id"], name=op.f("fk_events_actor_id_actors")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_events_actor_id"), ["actor_id"], unique=False)
+        batch_op.create_index(
+            "ix_events_due",
+            ["next_attempt_at"],
+            unique=False,
+            sqlite_where=sa.text("done_at is null"),
+            postgresql_where=sa.text("done_at is null"),
+        )
+
+    op.create_table(
         "permissions",
         sa.Column("actor_id", sa.String(length=32), nullable=False),
         sa.Column("username", sa.String(length=64), nullable=False),
@@ -219,6 +305,80 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("actor_id", "username", name=op.f("pk_permissions")),
     )
+    op.create_table(
+        "alias_permissions",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("alias", sa.String(length=255), nullable=False),
+        sa.Column("username", sa.String(length=64), nullable=False),
+        sa.Column(
+            "level",
+            sa.Enum(
+                "NONE",
+                "READ",
+                "EXECUTE",
+                "UPDATE",
+                name="level",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant", "alias"],
+            ["aliases.tenant", "aliases.alias"],
+            name=op.f("fk_alias_permissions_tenant_aliases"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("tenant", "alias", "username", name=op.f("pk_alias_permissions")),
+    )
+    op.create_table(
+        "nonces",
+        sa.Column("id", sa.String(length=128), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("actor_id", sa.String(length=32), nullable=True),
+        sa.Column("alias", sa.String(length=255), nullable=True),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("roles", sa.JSON(), nullable=False),
+        sa.Column(
+            "level",
+            sa.Enum(
+                "NONE",
+                "READ",
+                "EXECUTE",
+                "UPDATE",
+                name="level",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("max_uses", sa.Integer(), nullable=False),
+        sa.Column("current_uses", sa.Integer(), nullable=False),
+        sa.Column("remaining_uses", sa.Integer(), nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_use_time", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "(actor_id is null) <> (alias is null)", name=op.f("ck_nonces_actor_or_alias")
+        ),
+        sa.CheckConstraint("remaining_uses >= -1", name=op.f("ck_nonces_uses_left")),
+        sa.ForeignKeyConstraint(
+            ["actor_id"], ["actors.id"], name=op.f("fk_nonces_actor_id_actors")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant", "alias"],
+            ["aliases.tenant", "aliases.alias"],
+            name=op.f("fk_nonces_tenant_aliases"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_nonces")),
+    )
+    with op.batch_alter_table("nonces", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_nonces_actor_id"), ["actor_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_nonces_alias"), ["alias"], unique=False)
+
     op.create_table(
         "workers",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -267,6 +427,12 @@ def upgrade() -> None:
         sa.Column("actor_id", sa.String(length=32), nullable=False),
         sa.Column("actor_revision", sa.Integer(), nullable=False),
         sa.Column("executor", sa.String(length=64), nullable=False),
+        sa.Column("username", sa.String(length=64), nullable=False),
+        sa.Column("executor_uid", sa.BigInteger(), nullable=True),
+        sa.Column("executor_gid", sa.BigInteger(), nullable=True),
+        sa.Column("idempotency_key", sa.String(length=128), nullable=True),
+        sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column(
             "status",
             sa.Enum(
@@ -313,6 +479,7 @@ def upgrade() -> None:
             ["worker_id"], ["workers.id"], name=op.f("fk_executions_worker_id_workers")
         ),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_executions")),
+        sa.UniqueConstraint("actor_id", "idempotency_key", name=op.f("uq_executions_actor_id")),
         sa.UniqueConstraint("id", name=op.f("uq_executions_id")),
     )
     with op.batch_alter_table("executions", schema=None) as batch_op:
@@ -350,17 +517,51 @@ def upgrade() -> None:
         sa.Column("execution_id", sa.String(length=32), nullable=False),
         sa.Column("content_type", sa.String(length=64), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("environment", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
             ["execution_id"], ["executions.id"], name=op.f("fk_messages_execution_id_executions")
         ),
         sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_messages")),
     )
+    op.create_table(
+        "results",
+        sa.Column("execution_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("is_taken", sa.Boolean(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["execution_id"], ["executions.id"], name=op.f("fk_results_execution_id_executions")
+        ),
+        sa.PrimaryKeyConstraint("execution_id", "number", name=op.f("pk_results")),
+    )
+    with op.batch_alter_table("results", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_results_expires_at"), ["expires_at"], unique=False)
+
+    op.create_table(
+        "message_parts",
+        sa.Column("execution_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["messages.execution_id"],
+            name=op.f("fk_message_parts_execution_id_messages"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("execution_id", "number", name=op.f("pk_message_parts")),
+    )
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_table("message_parts")
+    with op.batch_alter_table("results", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_results_expires_at"))
+
+    op.drop_table("results")
     op.drop_table("messages")
     with op.batch_alter_table("logs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_logs_expires_at"))
@@ -384,7 +585,22 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_workers_actor_id"))
 
     op.drop_table("workers")
+    with op.batch_alter_table("nonces", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_nonces_alias"))
+        batch_op.drop_index(batch_op.f("ix_nonces_actor_id"))
+
+    op.drop_table("nonces")
+    op.drop_table("alias_permissions")
     op.drop_table("permissions")
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_events_due",
+            sqlite_where=sa.text("done_at is null"),
+            postgresql_where=sa.text("done_at is null"),
+        )
+        batch_op.drop_index(batch_op.f("ix_events_actor_id"))
+
+    op.drop_table("events")
     with op.batch_alter_table("arrays", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_arrays_live",
@@ -393,11 +609,18 @@ def downgrade() -> None:
         )
 
     op.drop_table("arrays")
+    with op.batch_alter_table("aliases", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_aliases_actor_id"))
+
+    op.drop_table("aliases")
+    op.drop_table("config_permissions")
     with op.batch_alter_table("actors", schema=None) as batch_op:
         batch_op.drop_index("ix_actors_tenant_live")
+        batch_op.drop_index(batch_op.f("ix_actors_cron_next_at"))
 
     op.drop_table("actors")
     op.drop_table("leases")
     op.drop_table("images")
+    op.drop_table("configs")
     op.drop_table("cluster_users")
     # ### end Alembic commands ###
