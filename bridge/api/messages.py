@@ -13,7 +13,12 @@ from bridge.core.statuses import Level
 from bridge.errors import RequestError
 from bridge.services.access import find_actor
 from bridge.services.executions import await_final, read_log
-from bridge.services.messages import check_environment, count_messages, post_message
+from bridge.services.messages import (
+    check_environment,
+    count_messages,
+    executor_account,
+    post_message,
+)
 
 blueprint = Blueprint("messages", __name__, url_prefix="/actors/<actor_id>/messages")
 
@@ -39,9 +44,12 @@ def post(actor_id: str) -> Response:
     """Queue a message as a new execution; with ``_abaco_synchronous=true`` wait for its end."""
     here = context()
     message, environment = _read(actor_id)
+    account = executor_account(
+        here.database, identity(), here.site, actor_id, here.clock, here.waits
+    )
     with here.database.begin() as session:
         posted = post_message(
-            session, identity(), here.site, actor_id, message, environment, here.now()
+            session, identity(), actor_id, message, environment, here.now(), account=account
         )
     if environment.get("_abaco_synchronous", "").lower() == "true":
         return _answer_at_end(posted.execution_id)

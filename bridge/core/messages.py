@@ -11,6 +11,10 @@ TEXT = "str"
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
+# The executor of what a schedule posts, and of what another actor's event posts (4.2).
+CRON_NAME = "cron"
+EVENTS_NAME = "Abaco Event"
+
 # A text reaches the container as the variable MSG, and Linux takes 128 KiB for one variable with
 # its name at most. The rest is left to the container runtime's own prefix.
 MAX_TEXT_BYTES = 100_000

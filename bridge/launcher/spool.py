@@ -6,8 +6,8 @@ import base64
 import json
 from typing import Any
 
-from bridge.core.messages import BINARY
-from bridge.db import Actor, Array, Image, Message
+from bridge.core.messages import BINARY, CRON_NAME
+from bridge.db import Actor, Array, Execution, Image, Message
 from bridge.node import PROTOCOL_VERSION
 from bridge.sites import Cluster, Limits
 
@@ -57,9 +57,17 @@ def _environment(actor: Actor) -> dict[str, str]:
     }
 
 
-def build_message(message: Message) -> tuple[str, bytes | None]:
-    """Return a message's line of its chunk, and its payload where that needs a file of its own."""
-    line: dict[str, Any] = {"id": message.execution_id, "env": dict(message.environment)}
+def build_message(
+    message: Message, execution: Execution, api_server: str
+) -> tuple[str, bytes | None]:
+    """Return a message's line of its chunk, and its payload where that needs a file of its own.
+
+    `api_server` is the public URL of the bridge, for callbacks.
+    """
+    line: dict[str, Any] = {
+        "id": message.execution_id,
+        "env": _message_environment(message, execution, api_server),
+    }
     payload: bytes | None = None
     if message.content_type == BINARY:
         if len(message.payload) > INLINE_BYTES:
@@ -70,6 +78,25 @@ def build_message(message: Message) -> tuple[str, bytes | None]:
     else:
         line["msg"] = message.payload.decode()
     return json.dumps(line), payload
+
+
+def _message_environment(message: Message, execution: Execution, api_server: str) -> dict[str, str]:
+    """Return the rows of abaco_contract.md 5.1 that are a message's own.
+
+    Abaco sets the content type under a name with underscores, agavepy and tapipy look for one with
+    a hyphen (clients.md 1.5): both are set.
+    """
+    variables = {
+        **message.environment,
+        "_abaco_Content_Type": message.content_type,
+        "_abaco_Content-Type": message.content_type,
+        "_abaco_api_server": api_server.rstrip("/"),
+        "_abaco_execution_id": execution.id,
+        "_abaco_actor_revision": str(execution.actor_revision),
+    }
+    if execution.executor != CRON_NAME:
+        variables["_abaco_username"] = execution.executor
+    return variables
 
 
 def chunk_name(number: int) -> str:

@@ -128,16 +128,16 @@ def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, numb
     lines = []
     for group in _groups(context, array, number):
         with context.database.read() as session:
-            messages = {
-                message.execution_id: message
-                for message in session.scalars(
-                    select(Message).where(Message.execution_id.in_(group))
-                )
-            }
-        for execution_id in group:
-            line, payload = build_message(messages[execution_id])
+            rows = session.execute(
+                select(Message, Execution)
+                .join(Execution, Execution.id == Message.execution_id)
+                .where(Message.execution_id.in_(group))
+                .order_by(Execution.seq)
+            ).all()
+        for message, execution in rows:
+            line, payload = build_message(message, execution, context.site.public_url)
             if payload is not None:
-                owner.put(f"{array.spool}/payload/{execution_id}", payload)
+                owner.put(f"{array.spool}/payload/{execution.id}", payload)
             lines.append(line + "\n")
     owner.put(f"{array.spool}/inbox/{chunk_name(number)}", "".join(lines).encode())
 

@@ -6,7 +6,7 @@ database and will end COMPLETE or ERROR (design.md, invariant 1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,17 +14,40 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
+from bridge.clock import Clock
 from bridge.core.environment import check_name, check_value
 from bridge.core.ids import new_id
-from bridge.core.messages import PostedMessage
+from bridge.core.messages import CRON_NAME, EVENTS_NAME, PostedMessage
 from bridge.core.statuses import ExecutionStatus, Level
-from bridge.db import Actor, Execution, Message
+from bridge.core.waits import Waits
+from bridge.db import Actor, Database, Execution, Message
+from bridge.errors import Conflict
 from bridge.services.access import find_actor
+from bridge.services.accounts import Account, find_account
 from bridge.sites import Site
 
 # Made once: putting a statement together costs more than sending it.
 _INSERT_EXECUTION = insert(Execution)
 _INSERT_MESSAGE = insert(Message)
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Who an execution is put down to.
+
+    Attributes:
+        name: shown as its `executor`.
+        account: a user's own on the cluster; needed for actors with `run_as_executor`.
+        is_user: no name of the bridge's own; those always run as the actor's owner.
+    """
+
+    name: str
+    account: Account | None = None
+    is_user: bool = True
+
+
+CRON = Executor(CRON_NAME, is_user=False)
+EVENTS = Executor(EVENTS_NAME, is_user=False)
 
 
 @dataclass(frozen=True)
@@ -56,29 +79,60 @@ def check_environment(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
 def post_message(
     session: Session,
     identity: Identity,
-    site: Site,
     actor_id: str,
     message: PostedMessage,
-    environment: dict[str, str],
+    environment: Mapping[str, str],
     now: datetime,
+    *,
+    account: Account | None = None,
 ) -> Posted:
-    """Queue `message` for the actor, whatever its status, as a new execution.
+    """Queue `message` for the actor, whatever its status, as a new execution of the caller's.
 
-    `environment` comes from `check_environment`; the actor's own defaults and what only the
-    worker knows are added when the message goes to the cluster. The actor's row is kept from
-    changing meanwhile: a message that came after the actor's end would never be run or ended.
+    `environment` comes from `check_environment`, `account` from `executor_account`. The actor's row
+    is kept from changing meanwhile: a message that came after the actor's end would never be run
+    or ended.
     """
     actor = find_actor(session, identity, actor_id, Level.EXECUTE, share=True)
-    execution_id = new_id()
-    variables = environment | {
-        "_abaco_Content_Type": message.content_type,
-        "_abaco_username": identity.username,
-        "_abaco_api_server": site.public_url.rstrip("/"),
-        "_abaco_execution_id": execution_id,
-        "_abaco_actor_revision": str(actor.revision),
-    }
     if identity.jwt_header_name:
-        variables["_abaco_jwt_header_name"] = identity.jwt_header_name
+        environment = {**environment, "_abaco_jwt_header_name": identity.jwt_header_name}
+    executor = Executor(identity.username, account)
+    execution_id = queue_message(session, actor, executor, message, environment, now)
+    return Posted(actor.id, actor.owner, execution_id)
+
+
+def queue_message(
+    session: Session,
+    actor: Actor,
+    executor: Executor,
+    message: PostedMessage,
+    environment: Mapping[str, str],
+    now: datetime,
+) -> str:
+    """Write a message and its execution; return the execution's id.
+
+    Args:
+        session: a transaction in which `actor` was read, and locked against its deletion
+            (``share=True`` or ``lock=True`` of `find_actor`).
+        actor: whose message it is. Nobody's permission is looked at.
+        executor: a user with EXECUTE, or `CRON` or `EVENTS`.
+        message: what the container is to see.
+        environment: variables beyond those of the actor and those that the bridge itself sets
+            (abaco_contract.md 5.1), which are added when the message goes to the cluster.
+        now: when it was received.
+
+    Raises:
+        Conflict: the actor runs as whoever posts, and the executor's account is not known.
+    """
+    account = None
+    if actor.run_as_executor and executor.is_user:
+        account = executor.account
+        if account is None:
+            raise Conflict(
+                f"Actor {actor.id} runs as whoever posts to it (run_as_executor), and no account "
+                f"of user {executor.name} is known: either this tenant does not allow it, or the "
+                "actor was changed just now; then post the message again."
+            )
+    execution_id = new_id()
     session.execute(
         _INSERT_EXECUTION,
         {
@@ -86,8 +140,10 @@ def post_message(
             "tenant": actor.tenant,
             "actor_id": actor.id,
             "actor_revision": actor.revision,
-            "executor": identity.username,
-            "username": actor.owner,
+            "executor": executor.name,
+            "username": executor.name if account else actor.owner,
+            "executor_uid": account.uid if account else None,
+            "executor_gid": account.gid if account else None,
             "status": ExecutionStatus.SUBMITTED,
             "message_received_time": now,
         },
@@ -99,10 +155,35 @@ def post_message(
             "content_type": message.content_type,
             "payload": message.payload,
             "size": len(message.payload),
-            "environment": variables,
+            "environment": dict(environment),
         },
     )
-    return Posted(actor.id, actor.owner, execution_id)
+    return execution_id
+
+
+def executor_account(
+    database: Database,
+    identity: Identity,
+    site: Site,
+    actor_id: str,
+    clock: Clock,
+    waits: Waits,
+) -> Account | None:
+    """Return the caller's own account where the actor runs as its executor, else None.
+
+    Asked before the transaction of `post_message`: the answer may take seconds.
+
+    Raises:
+        UserUnknown: the cluster has no such account, or one that may not be used.
+        ConnectFailed: no answer came.
+    """
+    if not site.tenants[identity.tenant].run_as_executor:
+        return None
+    with database.read() as session:
+        actor = find_actor(session, identity, actor_id, Level.EXECUTE)
+    if not actor.run_as_executor:
+        return None
+    return find_account(database, actor.cluster, identity.username, clock, waits)
 
 
 def count_messages(session: Session, identity: Identity, actor_id: str) -> tuple[Actor, int]:

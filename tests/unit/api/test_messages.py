@@ -49,13 +49,7 @@ def test_a_form_message_becomes_an_execution(alice, actor, stored):
         },
     }
     assert (message.content_type, message.payload) == ("str", b"hello")
-    assert message.environment == {
-        "_abaco_Content_Type": "str",
-        "_abaco_username": "alice",
-        "_abaco_api_server": "https://bridge.example.org",
-        "_abaco_execution_id": execution.id,
-        "_abaco_actor_revision": "3",
-    }
+    assert message.environment == {}
     assert execution.status is ExecutionStatus.SUBMITTED
     assert (execution.executor, execution.tenant, execution.actor_revision) == (
         "alice",
@@ -109,7 +103,6 @@ def test_the_body_is_decided_in_abacos_order(
     assert response.status_code == 200, response.json
     message, _ = stored()
     assert (message.content_type, message.payload) == (kind, payload)
-    assert message.environment["_abaco_Content_Type"] == kind
     if shown is not None:
         assert response.json["result"]["msg"] == shown
 

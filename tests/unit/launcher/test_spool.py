@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.messages import BINARY, JSON, TEXT
-from bridge.db import Actor, Array, Image, Message
+from bridge.db import Actor, Array, Execution, Image, Message
 from bridge.launcher import build_array_json, build_message
 from bridge.launcher.spool import INLINE_BYTES, chunk_name, chunk_number, chunk_owner
 from bridge.node.messages import parse_message
@@ -64,6 +64,36 @@ def test_the_variables_that_all_messages_share() -> None:
     assert build(IMAGE).environment["_abaco_actor_name"] == "None"
 
 
+def build_line(message: Message, executor: str = "bob") -> tuple[str, bytes | None]:
+    execution = Execution(id=message.execution_id, executor=executor, actor_revision=3)
+    return build_message(message, execution, "https://bridge.example.org/")
+
+
+OURS = {
+    "_abaco_api_server": "https://bridge.example.org",
+    "_abaco_actor_revision": "3",
+    "_abaco_username": "bob",
+}
+
+
+def test_the_variables_of_one_message() -> None:
+    message = Message(
+        execution_id="e1", content_type=JSON, payload=b"{}", environment={"A": "1", "x-nonce": "N"}
+    )
+    line, _ = build_line(message)
+    assert parse_message(line.encode()).env == {
+        "MSG": "{}",
+        "A": "1",
+        "x-nonce": "N",
+        "_abaco_Content_Type": JSON,
+        "_abaco_Content-Type": JSON,
+        "_abaco_execution_id": "e1",
+        **OURS,
+    }
+    cron = parse_message(build_line(message, executor="cron")[0].encode()).env
+    assert "_abaco_username" not in cron
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="=\0"), min_size=1, max_size=9)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
@@ -73,17 +103,17 @@ def test_a_text_comes_through(text: str, environment: dict[str, str]) -> None:
     message = Message(
         execution_id="e1", content_type=TEXT, payload=text.encode(), environment=environment
     )
-    line, payload = build_message(message)
+    line, payload = build_line(message)
     assert payload is None
     assert "\n" not in line
     found = parse_message(line.encode())
     assert (found.id, found.problem, found.in_file) == ("e1", None, False)
-    assert found.env == {**environment, "MSG": text}
+    assert found.env.items() >= {**environment, "MSG": text}.items()
 
 
 @given(st.binary())
 def test_bytes_come_through(data: bytes) -> None:
-    line, payload = build_message(
+    line, payload = build_line(
         Message(execution_id="e1", content_type=BINARY, payload=data, environment={})
     )
     found = parse_message(line.encode())
@@ -94,7 +124,7 @@ def test_bytes_come_through(data: bytes) -> None:
 @pytest.mark.parametrize(("size", "in_file"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
 def test_many_bytes_come_in_a_file(size: int, in_file: bool) -> None:
     data = b"x" * size
-    line, payload = build_message(
+    line, payload = build_line(
         Message(execution_id="e1", content_type=BINARY, payload=data, environment={})
     )
     found = parse_message(line.encode())
@@ -104,7 +134,7 @@ def test_many_bytes_come_in_a_file(size: int, in_file: bool) -> None:
 
 def test_a_json_message_is_a_text() -> None:
     message = Message(execution_id="e", content_type=JSON, payload=b"{'a': 1}", environment={})
-    assert parse_message(build_message(message)[0].encode()).env == {"MSG": "{'a': 1}"}
+    assert parse_message(build_line(message)[0].encode()).env["MSG"] == "{'a': 1}"
 
 
 @pytest.mark.parametrize("number", [1, 42, 999_999])
