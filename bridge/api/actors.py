@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity, links
+from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success
 from bridge.api.parsing import read_fields, read_page
-from bridge.api.views import show_actor
-from bridge.core.actors import parse_description
+from bridge.api.views import ActorView, show_actor
+from bridge.core.actors import ActorDescription, parse_description
 from bridge.core.case import spell_object
 from bridge.core.statuses import Level
 from bridge.services.access import NO_ACTOR, find_actor
@@ -25,6 +26,7 @@ blueprint = Blueprint("actors", __name__, url_prefix="/actors")
 
 
 @blueprint.get("")
+@describe("list_actors", query=PageQuery, result=list[ActorView])
 def list_all() -> Response:
     """List the actors that the caller may read."""
     page = read_page()
@@ -35,6 +37,7 @@ def list_all() -> Response:
 
 
 @blueprint.post("")
+@describe("create_actor", body=ActorDescription, result=ActorView)
 def register() -> Response:
     """Register an actor; it becomes READY when its image is on the cluster."""
     here, caller = context(), identity()
@@ -51,6 +54,7 @@ def register() -> Response:
 
 
 @blueprint.get("/<actor_id>")
+@describe("get_actor", result=ActorView)
 def get(actor_id: str) -> Response:
     """Show one actor."""
     with context().database.read() as session:
@@ -60,6 +64,7 @@ def get(actor_id: str) -> Response:
 
 
 @blueprint.delete("/<actor_id>")
+@describe("delete_actor")
 def delete(actor_id: str) -> Response:
     """Delete an actor; what it runs is stopped within the scheduler's next ticks."""
     here = context()

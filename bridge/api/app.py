@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
-from bridge.api import actors, cors, errors, executions, messages
+from bridge.api import actors, cors, errors, executions, messages, openapi
 from bridge.api.context import Context, context
+from bridge.api.describe import description_of
 from bridge.api.paths import PrefixMiddleware
 from bridge.auth import Authenticator
 from bridge.clock import Clock, SystemClock
@@ -34,7 +35,7 @@ def create_app(
     app.url_map.merge_slashes = False  # the middleware folds them, without a redirect
     app.config["MAX_CONTENT_LENGTH"] = site.limits.max_text_message_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = site.limits.max_text_message_bytes
-    for resource in (actors, messages, executions):
+    for resource in (actors, messages, executions, openapi):
         app.register_blueprint(resource.blueprint)
     app.before_request(_authenticate)
     app.after_request(cors.allow_origin)
@@ -49,5 +50,7 @@ def _authenticate() -> Response | None:
         return None
     if request.method == "OPTIONS":
         return cors.answer_options()
-    g.identity = context().authenticator.authenticate(request.headers)
+    about = description_of(current_app.view_functions.get(request.endpoint or ""))
+    if about is None or not about.is_public:
+        g.identity = context().authenticator.authenticate(request.headers)
     return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, TypedDict
+
 from flask import Blueprint, Response, request
 
 from bridge.api.context import case, context, identity, links
+from bridge.api.describe import describe
 from bridge.api.envelope import success
 from bridge.api.message_body import read_message
+from bridge.api.views import MailboxView, PostedView
 from bridge.core.case import spell_object
-from bridge.core.messages import PostedMessage
+from bridge.core.messages import BINARY, PostedMessage
 from bridge.core.statuses import Level
 from bridge.errors import RequestError
 from bridge.services.access import find_actor
@@ -26,13 +30,24 @@ blueprint = Blueprint("messages", __name__, url_prefix="/actors/<actor_id>/messa
 _DONE = "The request was successful"
 
 
+class _Body(TypedDict, total=False):
+    message: Annotated[str, "The message; without it the whole JSON body is."]
+
+
+class _Query(TypedDict, total=False):
+    _abaco_synchronous: Annotated[
+        Literal["true", "false"], "Whether to wait for the end, and answer with the bare log."
+    ]
+
+
 @blueprint.get("")
+@describe("get_messages", result=MailboxView)
 def count(actor_id: str) -> Response:
     """Show how many messages wait."""
     with context().database.read() as session:
         actor, waiting = count_messages(session, identity(), actor_id)
     to = links()
-    result = {
+    result: MailboxView = {
         "messages": waiting,
         "_links": {"self": to.messages(actor.id), "owner": to.owner(actor.owner)},
     }
@@ -40,8 +55,20 @@ def count(actor_id: str) -> Response:
 
 
 @blueprint.post("")
+@describe(
+    "send_message",
+    body=_Body,
+    body_media={BINARY: bytes},
+    query=_Query,
+    result=PostedView,
+    media={"text/html": "With `_abaco_synchronous=true`: the log."},
+    errors={408: "The execution did not end in time; it goes on."},
+)
 def post(actor_id: str) -> Response:
-    """Queue a message as a new execution; with ``_abaco_synchronous=true`` wait for its end."""
+    """Queue a message as a new execution; with ``_abaco_synchronous=true`` wait for its end.
+
+    Every other query parameter becomes a variable of the container's environment.
+    """
     here = context()
     message, environment = _read(actor_id)
     account = executor_account(
@@ -54,7 +81,7 @@ def post(actor_id: str) -> Response:
     if environment.get("_abaco_synchronous", "").lower() == "true":
         return _answer_at_end(posted.execution_id)
     to = links()
-    result = {
+    result: PostedView = {
         "execution_id": posted.execution_id,
         "msg": message.shown,
         "_links": {

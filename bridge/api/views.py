@@ -1,21 +1,143 @@
 """What the API shows of each thing, in snake_case: `bridge.core.case` spells it for the client.
 
+Each thing has a TypedDict, from which the OpenAPI document is made too (bridge.api.schemas).
+
 Source: abaco_contract.md section 4 and appendix A.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from bridge.api.paths import Links
+from bridge.api.schemas import SPELLED, Moment, With
 from bridge.core.cron import format_hour
-from bridge.core.statuses import ExecutionStatus
+from bridge.core.statuses import ActorStatus, ExecutionStatus
 from bridge.core.times import format_moment, format_optional
 from bridge.db import Actor, Execution
 from bridge.services.executions import ExecutionRow, Summary
 
 
-def show_actor(actor: Actor, links: Links) -> dict[str, Any]:
+class Mount(TypedDict):
+    """A directory of the cluster that an actor's containers see."""
+
+    host_path: str
+    container_path: str
+    mode: Literal["ro", "rw"]
+
+
+class ActorView(TypedDict):
+    """An actor (4.1)."""
+
+    id: str
+    name: str | None
+    image: str
+    description: str
+    owner: str
+    status: ActorStatus
+    status_message: str
+    stateless: bool
+    state: Any
+    type: Annotated[str, With(enum=["none", "bin", "json"])]
+    link: str
+    webhook: str
+    hints: list[str]
+    token: Annotated[bool | str, "The text `true` or `false` where it is the site's default."]
+    privileged: bool
+    use_container_uid: bool
+    run_as_executor: bool
+    batch: Annotated[dict[str, Any] | None, "What the actor asks of Slurm."]
+    default_environment: dict[str, str]
+    mounts: list[Mount]
+    max_workers: int | None
+    mem_limit: str | None
+    max_cpus: Annotated[int | None, "nanoCPUs"]
+    queue: str
+    revision: int
+    uid: int | None
+    gid: int | None
+    tasdir: str | None
+    log_ex: Annotated[int | None, "seconds"]
+    cron_on: bool
+    cron_schedule: str | None
+    cron_next_ex: str | None
+    create_time: Moment
+    last_update_time: Moment
+    _links: dict[str, str]
+
+
+class ExecutionView(TypedDict):
+    """An execution (4.2)."""
+
+    id: str
+    actor_id: str
+    api_server: str
+    executor: str
+    worker_id: str | None
+    status: ExecutionStatus
+    message_received_time: Moment
+    start_time: Moment | None
+    finish_time: Moment | None
+    runtime: Annotated[int, "seconds"]
+    cpu: Annotated[int, "nanoseconds"]
+    io: Annotated[int, "bytes read and written"]
+    exit_code: int | str | None
+    final_state: Annotated[dict[str, Any] | None, "State, as Docker has it."]
+    _links: dict[str, str]
+
+
+class ListedExecutionView(TypedDict):
+    """An execution in the list (3.4)."""
+
+    id: str
+    status: ExecutionStatus
+    start_time: Moment | None
+    finish_time: Moment | None
+    message_received_time: Moment
+
+
+class SummaryView(TypedDict):
+    """An actor's executions: the sums over all of them (3.4)."""
+
+    actor_id: str
+    api_server: str
+    owner: str
+    total_executions: int
+    total_runtime: int
+    total_cpu: int
+    total_io: int
+    _links: dict[str, str]
+
+
+class ExecutionsView(SummaryView):
+    """The sums, and the list in the order of creation."""
+
+    executions: Annotated[list[ListedExecutionView], SPELLED]
+
+
+class LogsView(TypedDict):
+    """What a container printed (3.6)."""
+
+    logs: str
+    _links: dict[str, str]
+
+
+class MailboxView(TypedDict):
+    """How many messages wait (3.3)."""
+
+    messages: int
+    _links: dict[str, str]
+
+
+class PostedView(TypedDict):
+    """A message that was accepted (3.3)."""
+
+    execution_id: str
+    msg: Annotated[Any, "The message as it was read, or `binary - omitted`."]
+    _links: dict[str, str]
+
+
+def show_actor(actor: Actor, links: Links) -> ActorView:
     """Return an actor (4.1). What Abaco hides (tenant, server, database id) is hidden."""
     return {
         "id": actor.id,
@@ -60,7 +182,7 @@ def show_actor(actor: Actor, links: Links) -> dict[str, Any]:
     }
 
 
-def show_execution(actor: Actor, execution: Execution, links: Links) -> dict[str, Any]:
+def show_execution(actor: Actor, execution: Execution, links: Links) -> ExecutionView:
     """Return an execution (4.2)."""
     return {
         "id": execution.id,
@@ -85,7 +207,7 @@ def show_execution(actor: Actor, execution: Execution, links: Links) -> dict[str
     }
 
 
-def show_listed(row: ExecutionRow) -> dict[str, Any]:
+def show_listed(row: ExecutionRow) -> ListedExecutionView:
     """Return an execution as the list has it (3.4): nulls stay, in both cases."""
     return {
         "id": row.id,
@@ -96,7 +218,7 @@ def show_listed(row: ExecutionRow) -> dict[str, Any]:
     }
 
 
-def show_summary(summary: Summary, links: Links) -> dict[str, Any]:
+def show_summary(summary: Summary, links: Links) -> SummaryView:
     """Return the sums over an actor's executions (3.4), without the list itself."""
     actor = summary.actor
     return {
