@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bridge.core.statuses import Level
 from bridge.errors import AuthenticationError, PermissionDenied
 from bridge.sites import Tenant
 
@@ -19,6 +20,23 @@ _USERNAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 
 
 @dataclass(frozen=True)
+class NonceGrant:
+    """What a nonce gives of its owner's rights: a level on one actor, and nothing elsewhere.
+
+    Attributes:
+        nonce_id: the nonce; a credential, never shown.
+        level: the highest that it gives, also where its owner is an admin.
+        actor_id: the actor that it is for, or to which its alias pointed when it was redeemed.
+        alias: the alias that it is for, or None.
+    """
+
+    nonce_id: str = field(repr=False)
+    level: Level
+    actor_id: str
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
 class Identity:
     """A user of a tenant, with what their roles mean there.
 
@@ -30,6 +48,7 @@ class Identity:
         is_privileged: may set an actor's restricted fields; an admin may too.
         jwt_header_name: the header that carried the token, in title case, where it was Abaco's
             own form; otherwise empty.
+        grant: the bounds of the nonce that the request came with, or None: it came with a token.
     """
 
     tenant: str
@@ -38,6 +57,7 @@ class Identity:
     is_admin: bool = False
     is_privileged: bool = False
     jwt_header_name: str = ""
+    grant: NonceGrant | None = None
 
 
 def build_identity(

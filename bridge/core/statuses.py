@@ -61,7 +61,14 @@ class Level(StrEnum):
     EXECUTE = "EXECUTE"
     UPDATE = "UPDATE"
 
+    @property
+    def rank(self) -> int:
+        """Its place in the order, from 0."""
+        return _RANKS[self]
+
     def allows(self, wanted: Level) -> bool:
         """Whether holding this level permits what needs `wanted`."""
-        order = list(Level)
-        return order.index(self) >= order.index(wanted)
+        return self.rank >= wanted.rank
+
+
+_RANKS = {level: rank for rank, level in enumerate(Level)}

@@ -179,6 +179,32 @@ class Config(Base):
     last_update_time: Mapped[datetime]
 
 
+class ConfigTarget(Base):
+    """One element of a config's `actors`: an actor, or an alias for as long as that very one lives.
+
+    An alias that is deleted and made again, perhaps by somebody else, is another one: it does not
+    bring another's secret to another's actor.
+    """
+
+    __tablename__ = "config_targets"
+    __table_args__ = (
+        CheckConstraint("(actor_id is null) <> (alias is null)", name="actor_or_alias"),
+        ForeignKeyConstraint(
+            ["tenant", "name"], ["configs.tenant", "configs.name"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["tenant", "alias"], ["aliases.tenant", "aliases.alias"], ondelete="CASCADE"
+        ),
+        Index("ix_config_targets_alias", "tenant", "alias"),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    identifier: Mapped[str] = mapped_column(String(255), primary_key=True)  # as it was sent
+    actor_id: Mapped[str | None] = mapped_column(ForeignKey("actors.id"), index=True)
+    alias: Mapped[str | None] = mapped_column(String(255))
+
+
 class ConfigPermission(Base):
     """A user's level on a config."""
 
@@ -215,9 +241,9 @@ class Nonce(Base):
     roles: Mapped[list[Any]] = mapped_column(JSON)  # the owner's when it was made
     level: Mapped[Level] = mapped_column(status_column(Level))
     description: Mapped[str] = mapped_column(Text, default="")
-    max_uses: Mapped[int]  # -1: unlimited
-    current_uses: Mapped[int] = mapped_column(default=0)
-    remaining_uses: Mapped[int]  # -1: unlimited
+    max_uses: Mapped[int] = mapped_column(BigInteger)  # -1: unlimited
+    current_uses: Mapped[int] = mapped_column(BigInteger, default=0)
+    remaining_uses: Mapped[int] = mapped_column(BigInteger)  # -1: unlimited
     create_time: Mapped[datetime]
     last_use_time: Mapped[datetime | None]
 

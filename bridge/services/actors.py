@@ -14,7 +14,18 @@ from bridge.core.cron import parse_cron
 from bridge.core.ids import new_id
 from bridge.core.images import parse_image
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus, ImageStatus, Level
-from bridge.db import Actor, Array, Execution, Image, Log, Message, Permission
+from bridge.db import (
+    Actor,
+    Alias,
+    Array,
+    ConfigTarget,
+    Execution,
+    Image,
+    Log,
+    Message,
+    Nonce,
+    Permission,
+)
 from bridge.errors import InvalidField, NotFound, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
@@ -151,7 +162,8 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
     """End the actor and what waits for it; return whether the cluster still works on it.
 
     What runs is stopped by the scheduler, which sees `stop_requested`. Executions stay, as in
-    Abaco; their logs, and the messages of those that never ran, go.
+    Abaco; their logs, and the messages of those that never ran, go. So do the actor's aliases,
+    which Abaco leaves dangling, its nonces and those of its aliases, and its place in configs.
     """
     actor = find_actor(session, identity, actor_id, Level.UPDATE, missing=NO_ACTOR, lock=True)
     actor.status = ActorStatus.SHUTTING_DOWN
@@ -173,6 +185,9 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
         delete(Message).where(Message.execution_id.in_(ended)),
         delete(Log).where(Log.execution_id.in_(of_actor)),
         delete(Permission).where(Permission.actor_id == actor.id),
+        delete(Nonce).where(Nonce.actor_id == actor.id),
+        delete(Alias).where(Alias.actor_id == actor.id),
+        delete(ConfigTarget).where(ConfigTarget.actor_id == actor.id),
     ):
         session.execute(statement.execution_options(synchronize_session=False))
     stopped = session.execute(

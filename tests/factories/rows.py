@@ -16,7 +16,22 @@ from bridge.core.statuses import (
     Level,
     WorkerStatus,
 )
-from bridge.db import Actor, Array, ClusterUser, Execution, Image, Message, Permission, Worker
+from bridge.db import (
+    Actor,
+    Alias,
+    AliasPermission,
+    Array,
+    ClusterUser,
+    Config,
+    ConfigPermission,
+    ConfigTarget,
+    Execution,
+    Image,
+    Message,
+    Nonce,
+    Permission,
+    Worker,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,6 +73,72 @@ def add_actor(session: Session, *, level: Level = Level.UPDATE, **changes: Any) 
 def add_permission(session: Session, actor: Actor, username: str, level: Level) -> Permission:
     """Give `username` a level on the actor."""
     return _add(session, Permission(actor_id=actor.id, username=username, level=level))
+
+
+def add_alias(
+    session: Session, actor: Actor, alias: str, *, level: Level = Level.UPDATE, **changes: Any
+) -> Alias:
+    """Add an alias of alice's for the actor, with her permission on the alias."""
+    values: dict[str, Any] = {
+        "tenant": actor.tenant,
+        "alias": alias,
+        "actor_id": actor.id,
+        "owner": "alice",
+        "create_time": START,
+    }
+    row: Alias = _add(session, Alias(**values | changes))
+    add_alias_permission(session, row, row.owner, level)
+    return row
+
+
+def add_alias_permission(
+    session: Session, alias: Alias, username: str, level: Level
+) -> AliasPermission:
+    """Give `username` a level on the alias."""
+    row = AliasPermission(tenant=alias.tenant, alias=alias.alias, username=username, level=level)
+    return _add(session, row)
+
+
+def add_nonce(session: Session, of: Actor | Alias, **changes: Any) -> Nonce:
+    """Add an unlimited EXECUTE nonce of alice's for an actor or an alias."""
+    of_alias = isinstance(of, Alias)
+    values: dict[str, Any] = {
+        "id": f"{of.tenant}_{new_id()}",
+        "tenant": of.tenant,
+        "actor_id": None if of_alias else of.id,
+        "alias": of.alias if of_alias else None,
+        "owner": "alice",
+        "roles": ["Internal/everyone"],
+        "level": Level.EXECUTE,
+        "max_uses": changes.get("remaining_uses", -1),
+        "remaining_uses": -1,
+        "create_time": START,
+    }
+    return _add(session, Nonce(**values | changes))
+
+
+def add_config(session: Session, name: str, *targets: Actor | Alias, **changes: Any) -> Config:
+    """Add a config of alice's, not secret, for these actors and aliases."""
+    words = {of.alias if isinstance(of, Alias) else of.id: of for of in targets}
+    values: dict[str, Any] = {
+        "tenant": "PHYSICS",
+        "name": name,
+        "value": "a value",
+        "is_secret": False,
+        "actors": ",".join(words),
+        "author": "alice",
+        "create_time": START,
+        "last_update_time": START,
+    }
+    row: Config = _add(session, Config(**values | changes))
+    for word, of in words.items():
+        place = {"alias": of.alias} if isinstance(of, Alias) else {"actor_id": of.id}
+        _add(session, ConfigTarget(tenant=row.tenant, name=name, identifier=word, **place))
+    permission = ConfigPermission(
+        tenant=row.tenant, name=name, username=row.author, level=Level.UPDATE
+    )
+    _add(session, permission)
+    return row
 
 
 def add_array(session: Session, actor: Actor, **changes: Any) -> Array:

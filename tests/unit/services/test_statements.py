@@ -39,4 +39,4 @@ def test_statements(database, site):
     assert count(database, read) == 3
     count(database, register)  # its image is new
     assert count(database, register) == 3
-    assert count(database, lambda s: delete_actor(s, ALICE, actor.id, START)) == 7
+    assert count(database, lambda s: delete_actor(s, ALICE, actor.id, START)) == 10

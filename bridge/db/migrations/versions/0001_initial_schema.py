@@ -333,6 +333,37 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "alias", "username", name=op.f("pk_alias_permissions")),
     )
     op.create_table(
+        "config_targets",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("identifier", sa.String(length=255), nullable=False),
+        sa.Column("actor_id", sa.String(length=32), nullable=True),
+        sa.Column("alias", sa.String(length=255), nullable=True),
+        sa.CheckConstraint(
+            "(actor_id is null) <> (alias is null)", name=op.f("ck_config_targets_actor_or_alias")
+        ),
+        sa.ForeignKeyConstraint(
+            ["actor_id"], ["actors.id"], name=op.f("fk_config_targets_actor_id_actors")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant", "alias"],
+            ["aliases.tenant", "aliases.alias"],
+            name=op.f("fk_config_targets_tenant_aliases"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant", "name"],
+            ["configs.tenant", "configs.name"],
+            name=op.f("fk_config_targets_tenant_configs"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("tenant", "name", "identifier", name=op.f("pk_config_targets")),
+    )
+    with op.batch_alter_table("config_targets", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_config_targets_actor_id"), ["actor_id"], unique=False)
+        batch_op.create_index("ix_config_targets_alias", ["tenant", "alias"], unique=False)
+
+    op.create_table(
         "nonces",
         sa.Column("id", sa.String(length=128), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -355,9 +386,9 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("max_uses", sa.Integer(), nullable=False),
-        sa.Column("current_uses", sa.Integer(), nullable=False),
-        sa.Column("remaining_uses", sa.Integer(), nullable=False),
+        sa.Column("max_uses", sa.BigInteger(), nullable=False),
+        sa.Column("current_uses", sa.BigInteger(), nullable=False),
+        sa.Column("remaining_uses", sa.BigInteger(), nullable=False),
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_use_time", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
@@ -590,6 +621,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_nonces_actor_id"))
 
     op.drop_table("nonces")
+    with op.batch_alter_table("config_targets", schema=None) as batch_op:
+        batch_op.drop_index("ix_config_targets_alias")
+        batch_op.drop_index(batch_op.f("ix_config_targets_actor_id"))
+
+    op.drop_table("config_targets")
     op.drop_table("alias_permissions")
     op.drop_table("permissions")
     with op.batch_alter_table("events", schema=None) as batch_op:
