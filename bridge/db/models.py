@@ -112,6 +112,8 @@ class Actor(Base):
     log_ex: Mapped[int | None]
     cron_on: Mapped[bool] = mapped_column(default=False)
     cron_schedule: Mapped[str | None] = mapped_column(Text)
+    # Months are counted from the start, so that one of 28 days does not move the day for good.
+    cron_start_at: Mapped[datetime | None]
     cron_next_at: Mapped[datetime | None] = mapped_column(index=True)
     create_time: Mapped[datetime]
     last_update_time: Mapped[datetime]
@@ -342,6 +344,7 @@ class Execution(Base):
     # Somebody wants it ended: a force quit, or the delete of one that a plan has taken already.
     cancel_requested_at: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=1)  # more than 1: lost before, and asked for again
+    hops: Mapped[int] = mapped_column(default=0)  # links between actors that led to it
     status: Mapped[ExecutionStatus] = mapped_column(status_column(ExecutionStatus))
     array_id: Mapped[str | None] = mapped_column(ForeignKey("arrays.id"))
     chunk: Mapped[int | None]  # its place in the array's inbox, counted from 1
@@ -416,16 +419,23 @@ class Event(Base):
 
     __tablename__ = "events"
     __table_args__ = (
-        Index("ix_events_due", "next_attempt_at", sqlite_where=text("done_at is null"),
-              postgresql_where=text("done_at is null")),
+        Index("ix_events_links", "tenant", "id",
+              sqlite_where=text("done_at is null and is_webhook = 0"),
+              postgresql_where=text("done_at is null and not is_webhook")),
+        Index("ix_events_webhooks", "actor_id", "next_attempt_at",
+              sqlite_where=text("done_at is null and is_webhook = 1"),
+              postgresql_where=text("done_at is null and is_webhook")),
+        Index("ix_events_done", "done_at", sqlite_where=text("done_at is not null"),
+              postgresql_where=text("done_at is not null")),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
-    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), index=True)
+    actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"))
     target: Mapped[str] = mapped_column(Text)  # an actor's id or alias, or a URL
     is_webhook: Mapped[bool]
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    hops: Mapped[int] = mapped_column(default=0)  # links between actors that led to it
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime]
     done_at: Mapped[datetime | None]  # delivered, or given up with an `error`

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ExecutionStatus, WorkerStatus
 from bridge.db import Actor, Array, Execution, Log, Message, Worker
+from bridge.events import record_executions
 from bridge.harvest.records import Finished, Joined, Record, Started
 from bridge.sites import Limits
 
@@ -49,6 +50,7 @@ def apply_records(
     }
     actor = session.get_one(Actor, array.actor_id)
     worker.last_health_check_time = now
+    ended = []
     for record in records:
         if isinstance(record, Joined):
             worker.host, worker.job_id = record.host, record.job_id
@@ -66,9 +68,11 @@ def apply_records(
                 _finish(session, array, actor, execution, record, logs, limits, now)
                 worker.status = WorkerStatus.READY
                 worker.last_execution_time = execution.finish_time
+                ended.append(execution)
         else:
             worker.status = WorkerStatus.SHUTTING_DOWN
             worker.dead_reason = left_reason(record.why)
+    record_executions(session, actor, ended, now)
 
 
 def left_reason(why: str) -> str:
@@ -163,6 +167,9 @@ def end_lost(session: Session, which: ColumnElement[bool], reason: str, now: dat
         if execution.start_time is not None:
             execution.runtime = max(0, int((now - execution.start_time).total_seconds()))
         execution.final_state = _final_state(execution)
+    for actor_id in {execution.actor_id for execution in executions}:
+        actor = session.get_one(Actor, actor_id)
+        record_executions(session, actor, [e for e in executions if e.actor_id == actor_id], now)
     ids = [execution.id for execution in executions]
     session.execute(delete(Message).where(Message.execution_id.in_(ids)))
     return len(ids)

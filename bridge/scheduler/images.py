@@ -12,6 +12,7 @@ from bridge.core.images import parse_image
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Image
 from bridge.errors import BridgeError
+from bridge.events import record_actor
 from bridge.scheduler.context import ClusterContext
 from bridge.sessions.base import clean_text
 
@@ -78,20 +79,25 @@ def _has_waiting(context: ClusterContext) -> bool:
 
 
 def _tell_actors(context: ClusterContext) -> None:
-    """Move actors to the status of their image: one statement each way."""
+    """Move actors to the status of their image, each with its event, in one transaction."""
     mine = (Actor.cluster == context.name) & Actor.deleted_at.is_(None)
     ready = select(Image.id).where(Image.status == ImageStatus.READY)
     failed = select(Image.id).where(Image.status == ImageStatus.ERROR)
     reason = select(Image.status_message).where(Image.id == Actor.image_id).scalar_subquery()
     waiting = Actor.status.in_((ActorStatus.SUBMITTED, ActorStatus.ERROR))
+    enter_ready = (
+        update(Actor)
+        .where(mine, waiting, Actor.image_id.in_(ready))
+        .values(status=ActorStatus.READY, status_message=" ")
+        .returning(Actor)
+    )
+    enter_error = (
+        update(Actor)
+        .where(mine, Actor.status == ActorStatus.SUBMITTED, Actor.image_id.in_(failed))
+        .values(status=ActorStatus.ERROR, status_message=reason)
+        .returning(Actor)
+    )
     with context.database.begin() as session:
-        session.execute(
-            update(Actor)
-            .where(mine, waiting, Actor.image_id.in_(ready))
-            .values(status=ActorStatus.READY, status_message=" ")
-        )
-        session.execute(
-            update(Actor)
-            .where(mine, Actor.status == ActorStatus.SUBMITTED, Actor.image_id.in_(failed))
-            .values(status=ActorStatus.ERROR, status_message=reason)
-        )
+        for statement in (enter_ready, enter_error):
+            for actor in session.scalars(statement).all():
+                record_actor(session, actor, context.clock.now())

@@ -126,6 +126,7 @@ def register_actor(
         log_ex=description.log_ex,
         cron_on=cron is not None,
         cron_schedule=description.cron_schedule or None,
+        cron_start_at=cron.start if cron else None,
         cron_next_at=cron.start if cron else None,
         create_time=now,
         last_update_time=now,

@@ -107,6 +107,8 @@ def queue_message(
     message: PostedMessage,
     environment: Mapping[str, str],
     now: datetime,
+    *,
+    hops: int = 0,
 ) -> str:
     """Write a message and its execution; return the execution's id.
 
@@ -119,6 +121,7 @@ def queue_message(
         environment: variables beyond those of the actor and those that the bridge itself sets
             (abaco_contract.md 5.1), which are added when the message goes to the cluster.
         now: when it was received.
+        hops: links between actors that led to it.
 
     Raises:
         Conflict: the actor runs as whoever posts, and the executor's account is not known.
@@ -146,6 +149,7 @@ def queue_message(
             "executor_gid": account.gid if account else None,
             "status": ExecutionStatus.SUBMITTED,
             "message_received_time": now,
+            "hops": hops,
         },
     )
     session.execute(

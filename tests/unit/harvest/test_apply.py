@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from bridge.core.statuses import ExecutionStatus, WorkerStatus
-from bridge.db import Actor, Array, Execution, Log, Message
+from bridge.db import Actor, Array, Event, Execution, Log, Message
 from bridge.harvest import Finished, Joined, Left, Started, end_lost, has_open, requeue
 from bridge.harvest.apply import MAX_PLANS, TRUNCATED
 from tests.factories.rows import add_actor, add_array, add_execution, add_worker
@@ -62,6 +62,19 @@ class TestStatuses:
     def test_finished_although_started_was_not_read(self, scene: Scene, end: End) -> None:
         scene.apply(end(scene.ids[0]))
         assert scene.execution(scene.ids[0]).status is COMPLETE
+
+    def test_the_actors_webhook_is_told_of_each_end_once(self, scene: Scene, end: End) -> None:
+        one, two, _ = scene.ids
+        scene.change(Actor, scene.actor().id, webhook="https://hooks.example.org")
+        scene.apply(Started(moment(10), one))
+        scene.apply(end(one, exit_code=3), end(two, exit_code=None, runtime_error="No such file."))
+        scene.apply(end(one), end(two))
+        with scene.database.read() as session:
+            payloads = session.scalars(select(Event.payload).order_by(Event.id)).all()
+        assert [(p["execution_id"], p["status"], p["exit_code"]) for p in payloads] == [
+            (one, "COMPLETE", 3),
+            (two, "ERROR", "undetermined"),
+        ]
 
     def test_a_second_end_changes_nothing(self, scene: Scene, end: End) -> None:
         one = scene.ids[0]

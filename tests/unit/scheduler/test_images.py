@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from bridge.core.statuses import ActorStatus, ImageStatus
-from bridge.db import Actor, Image
+from bridge.db import Actor, Event, Image
 from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS, image_tick
 from bridge.sites import Site
 from tests.factories.rows import add_actor, add_image
@@ -39,13 +40,17 @@ class Images:
         self.world = world
         self.registry = registry
 
-    def want(self, name: str = "lab/tool:1", **changes: Any) -> tuple[int, str]:
+    def want(self, name: str = "lab/tool:1", webhook: str = "", **changes: Any) -> tuple[int, str]:
         """Add an image and an actor that waits for it."""
         reference = changes.pop("reference", f"{self.registry.host}/{name}")
         with self.world.database.begin() as session:
             image = add_image(session, reference=reference, **changes)
             actor = add_actor(
-                session, image_id=image.id, status=ActorStatus.SUBMITTED, tenant=image.tenant
+                session,
+                image_id=image.id,
+                status=ActorStatus.SUBMITTED,
+                tenant=image.tenant,
+                webhook=webhook,
             )
             return image.id, actor.id
 
@@ -56,6 +61,12 @@ class Images:
     def actor(self, actor_id: str) -> Actor:
         with self.world.database.read() as session:
             return session.get_one(Actor, actor_id)
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return the types and status messages of the events so far."""
+        with self.world.database.read() as session:
+            payloads = session.scalars(select(Event.payload).order_by(Event.id)).all()
+        return [(payload["event_type"], payload["status_message"]) for payload in payloads]
 
     def tick(self, seconds: float = 0) -> int:
         self.world.clock.push(seconds)
@@ -105,6 +116,34 @@ def test_tenants_share_nothing(images: Images, registry: Registry, puller: Pulle
     (first, _), (second, _) = images.want(), images.want(tenant="BIOLOGY")
     images.tick()
     assert images.image(first).sif_path != images.image(second).sif_path
+
+
+class TestEvents:
+    def test_ready_is_told_once_with_the_status(
+        self, images: Images, registry: Registry, puller: Puller
+    ) -> None:
+        registry.add()
+        _, actor_id = images.want(webhook="https://hooks.example.org")
+        images.want("lab/other:1")
+        for _ in range(3):
+            images.tick(60)
+        assert images.actor(actor_id).status is ActorStatus.READY
+        assert images.told() == [("ACTOR_READY", " ")]
+
+    def test_error_is_told_with_the_reason_then_ready(
+        self, images: Images, registry: Registry, puller: Puller
+    ) -> None:
+        image_id, actor_id = images.want("lab/none", webhook="https://hooks.example.org")
+        images.tick()
+        images.tick(60)
+        assert images.told() == [("ACTOR_ERROR", images.actor(actor_id).status_message)]
+
+        registry.add()
+        with images.world.database.begin() as session:
+            image = session.get_one(Image, image_id)
+            image.status, image.reference = ImageStatus.REQUESTED, f"{registry.host}/lab/tool:1"
+        images.tick()
+        assert [kind for kind, _ in images.told()] == ["ACTOR_ERROR", "ACTOR_READY"]
 
 
 class TestTrouble:

@@ -133,6 +133,7 @@ def upgrade() -> None:
         sa.Column("log_ex", sa.Integer(), nullable=True),
         sa.Column("cron_on", sa.Boolean(), nullable=False),
         sa.Column("cron_schedule", sa.Text(), nullable=True),
+        sa.Column("cron_start_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cron_next_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_update_time", sa.DateTime(timezone=True), nullable=False),
@@ -262,6 +263,7 @@ def upgrade() -> None:
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("is_webhook", sa.Boolean(), nullable=False),
         sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("hops", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
@@ -273,13 +275,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_events_actor_id"), ["actor_id"], unique=False)
         batch_op.create_index(
-            "ix_events_due",
-            ["next_attempt_at"],
+            "ix_events_done",
+            ["done_at"],
             unique=False,
-            sqlite_where=sa.text("done_at is null"),
-            postgresql_where=sa.text("done_at is null"),
+            sqlite_where=sa.text("done_at is not null"),
+            postgresql_where=sa.text("done_at is not null"),
+        )
+        batch_op.create_index(
+            "ix_events_links",
+            ["tenant", "id"],
+            unique=False,
+            sqlite_where=sa.text("done_at is null and is_webhook = 0"),
+            postgresql_where=sa.text("done_at is null and not is_webhook"),
+        )
+        batch_op.create_index(
+            "ix_events_webhooks",
+            ["actor_id", "next_attempt_at"],
+            unique=False,
+            sqlite_where=sa.text("done_at is null and is_webhook = 1"),
+            postgresql_where=sa.text("done_at is null and is_webhook"),
         )
 
     op.create_table(
@@ -464,6 +479,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.String(length=128), nullable=True),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("hops", sa.Integer(), nullable=False),
         sa.Column(
             "status",
             sa.Enum(
@@ -630,11 +646,20 @@ def downgrade() -> None:
     op.drop_table("permissions")
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index(
-            "ix_events_due",
-            sqlite_where=sa.text("done_at is null"),
-            postgresql_where=sa.text("done_at is null"),
+            "ix_events_webhooks",
+            sqlite_where=sa.text("done_at is null and is_webhook = 1"),
+            postgresql_where=sa.text("done_at is null and is_webhook"),
         )
-        batch_op.drop_index(batch_op.f("ix_events_actor_id"))
+        batch_op.drop_index(
+            "ix_events_links",
+            sqlite_where=sa.text("done_at is null and is_webhook = 0"),
+            postgresql_where=sa.text("done_at is null and not is_webhook"),
+        )
+        batch_op.drop_index(
+            "ix_events_done",
+            sqlite_where=sa.text("done_at is not null"),
+            postgresql_where=sa.text("done_at is not null"),
+        )
 
     op.drop_table("events")
     with op.batch_alter_table("arrays", schema=None) as batch_op:
