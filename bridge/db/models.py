@@ -102,6 +102,7 @@ class Actor(Base):
     default_environment: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     mounts: Mapped[list[Any]] = mapped_column(JSON, default=list)
     max_workers: Mapped[int | None]
+    workers_asked: Mapped[int] = mapped_column(default=0)  # by an admin, and not planned yet
     mem_limit: Mapped[str | None] = mapped_column(String(32))
     max_cpus: Mapped[int | None] = mapped_column(BigInteger)
     queue: Mapped[str] = mapped_column(String(64), default="default")
@@ -273,6 +274,12 @@ class Array(Base):
     task_count: Mapped[int]
     message_count: Mapped[int]
     chunk_sizes: Mapped[list[Any]] = mapped_column(JSON)
+    # Chunks up to this one are in the workers' hands. A later one is bound to the array; it counts
+    # as given to nobody until `staged_as`, the ending of its file's name in staged/, is written.
+    fed_chunks: Mapped[int] = mapped_column(default=0)
+    staged_as: Mapped[str | None] = mapped_column(String(32))
+    # Of all that its messages share: what is fed to it later must have the same.
+    fingerprint: Mapped[str] = mapped_column(String(64), default="")
     # The resources and the place in Slurm that the plan decided on: see launcher.context.
     request: Mapped[dict[str, Any]] = mapped_column(JSON)
     status: Mapped[ArrayStatus] = mapped_column(status_column(ArrayStatus))
@@ -282,10 +289,26 @@ class Array(Base):
     submitted_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]  # Slurm refused it for now: submit it again then
     unseen_since: Mapped[datetime | None]  # Slurm did not list it from then on
+    is_standing: Mapped[bool] = mapped_column(default=False)  # an admin asked for its workers
+    idle_since: Mapped[datetime | None]  # since then none of its executions is open
+    leaving_at: Mapped[datetime | None]  # since then it gets nothing more; its workers leave
     closing_at: Mapped[datetime | None]  # since then nothing more can be claimed or started
+    drain_requested: Mapped[bool] = mapped_column(default=False)  # its actor has another image
     stop_requested: Mapped[bool] = mapped_column(default=False)  # its actor was deleted
     failed: Mapped[bool] = mapped_column(default=False)  # what is open ends ERROR with `reason`
     ended_at: Mapped[datetime | None]
+
+
+class ArrayTask(Base):
+    """What is known of one array task besides its workers; most have no row. Live arrays only."""
+
+    __tablename__ = "array_tasks"
+
+    array_id: Mapped[str] = mapped_column(ForeignKey("arrays.id"), primary_key=True)
+    task_index: Mapped[int] = mapped_column(primary_key=True)
+    leave_requested_at: Mapped[datetime | None]  # its worker is to take nothing more
+    leave_ordered_at: Mapped[datetime | None]  # ... and the spool says so
+    ended_at: Mapped[datetime | None]  # Slurm says so
 
 
 class Worker(Base):

@@ -78,7 +78,16 @@ class Cluster(_Table):
     )
     max_workers_per_actor: int = Field(6, gt=0, description="Where an actor names no number.")
     target_task_s: int = Field(600, gt=0, description="Estimated work of one worker, seconds.")
-    max_messages_per_array: int = Field(10_000, gt=0, description="Bound of one array's spool.")
+    max_messages_per_array: int = Field(
+        10_000, gt=0, le=10_000, description="Bound of one array's spool."
+    )
+    idle_timeout_s: float = Field(
+        30.0, ge=0, description="How long one worker of an actor waits for further messages, "
+        "seconds; 0: none does, and nothing is fed to arrays that run."
+    )  # fmt: skip
+    standing_timeout_s: float = Field(
+        600.0, ge=0, description="The same for the workers that an admin asked for."
+    )
     linger_s: float = Field(1.0, ge=0, description="Waiting for a burst to arrive whole, seconds.")
     lost_after_s: float = Field(
         30.0, gt=0, description="A submission that Slurm does not know after this is lost, seconds."
@@ -88,6 +97,10 @@ class Cluster(_Table):
     )
     max_run_time_s: int = Field(0, ge=0, description="Time limit of one execution; 0: the task's.")
     kill_grace_s: float = Field(10.0, ge=0, description="From SIGTERM to SIGKILL, seconds.")
+    access_token_lifetime_s: int = Field(
+        14_400, gt=0, description="Lifetime of `_abaco_access_token`; an array task's time limit "
+        "is added, seconds."
+    )  # fmt: skip
     min_uid: int = Field(1000, gt=0, description="Nothing runs under a lower uid.")
     node_python: str = Field("/usr/bin/python3", description="Python 3.6 or later on every node.")
     apptainer: str = Field("apptainer", description="The container runtime on the nodes.")

@@ -155,6 +155,7 @@ def add_array(session: Session, actor: Actor, **changes: Any) -> Array:
         "task_count": 1,
         "message_count": 1,
         "chunk_sizes": [1],
+        "fed_chunks": 1,
         "request": {},
         "status": ArrayStatus.PLANNED,
         "planned_at": START,

@@ -123,6 +123,7 @@ def upgrade() -> None:
         sa.Column("default_environment", sa.JSON(), nullable=False),
         sa.Column("mounts", sa.JSON(), nullable=False),
         sa.Column("max_workers", sa.Integer(), nullable=True),
+        sa.Column("workers_asked", sa.Integer(), nullable=False),
         sa.Column("mem_limit", sa.String(length=32), nullable=True),
         sa.Column("max_cpus", sa.BigInteger(), nullable=True),
         sa.Column("queue", sa.String(length=64), nullable=False),
@@ -206,6 +207,9 @@ def upgrade() -> None:
         sa.Column("task_count", sa.Integer(), nullable=False),
         sa.Column("message_count", sa.Integer(), nullable=False),
         sa.Column("chunk_sizes", sa.JSON(), nullable=False),
+        sa.Column("fed_chunks", sa.Integer(), nullable=False),
+        sa.Column("staged_as", sa.String(length=32), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("request", sa.JSON(), nullable=False),
         sa.Column(
             "status",
@@ -227,7 +231,11 @@ def upgrade() -> None:
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("unseen_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("is_standing", sa.Boolean(), nullable=False),
+        sa.Column("idle_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("leaving_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closing_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("drain_requested", sa.Boolean(), nullable=False),
         sa.Column("stop_requested", sa.Boolean(), nullable=False),
         sa.Column("failed", sa.Boolean(), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
@@ -346,6 +354,18 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("tenant", "alias", "username", name=op.f("pk_alias_permissions")),
+    )
+    op.create_table(
+        "array_tasks",
+        sa.Column("array_id", sa.String(length=32), nullable=False),
+        sa.Column("task_index", sa.Integer(), nullable=False),
+        sa.Column("leave_requested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("leave_ordered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["array_id"], ["arrays.id"], name=op.f("fk_array_tasks_array_id_arrays")
+        ),
+        sa.PrimaryKeyConstraint("array_id", "task_index", name=op.f("pk_array_tasks")),
     )
     op.create_table(
         "config_targets",
@@ -642,6 +662,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_config_targets_actor_id"))
 
     op.drop_table("config_targets")
+    op.drop_table("array_tasks")
     op.drop_table("alias_permissions")
     op.drop_table("permissions")
     with op.batch_alter_table("events", schema=None) as batch_op:
