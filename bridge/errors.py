@@ -19,6 +19,7 @@ Drawing (a test keeps it true):
         Conflict
         LimitReached
         NotFinished
+        ConfigsUnusable
         SettingsError
         SiteConfigError
         DatabaseError
@@ -118,6 +119,12 @@ class NotFinished(BridgeError):
 
     status = 408
     retryable = True
+
+
+class ConfigsUnusable(BridgeError):
+    """What the configs of an actor hold cannot be given to its containers."""
+
+    status = 400
 
 
 class SettingsError(BridgeError):

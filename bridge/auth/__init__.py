@@ -1,11 +1,12 @@
-"""Who is asking: tokens, their keys, identities.
+"""Who is asking: tokens and nonces, their keys, identities; and the keys of secrets at rest.
 
-Door: `Authenticator` (headers to `Identity`) and `sign_token`. Nothing is kept between requests
-but the tenants' public keys, which are read once at start.
+Door: `Authenticator` (headers to `Identity`), `sign_token` and `load_secret_box`.
+Nothing is kept between requests but keys, which are read once at start.
 """
 
 from bridge.auth.authenticate import Authenticator
+from bridge.auth.encryption import SecretBox, load_secret_box
 from bridge.auth.identity import Identity
 from bridge.auth.sign import sign_token
 
-__all__ = ["Authenticator", "Identity", "sign_token"]
+__all__ = ["Authenticator", "Identity", "SecretBox", "load_secret_box", "sign_token"]

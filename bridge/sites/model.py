@@ -166,6 +166,14 @@ class Site(_Table):
         description="Abaco queues that an actor may name, each with its partition; an empty one "
         "stands for the tenant's or the cluster's.",
     )
+    accept_nonce: bool = Field(
+        True, description="Whether a nonce (query parameter x-nonce) stands for a token."
+    )
+    encryption_key_file: Path | None = Field(
+        None,
+        description="File with the Fernet keys of secret configs, one a line, the first encrypts; "
+        "readable by the service user alone. None: there are no secret configs.",
+    )
     clusters: dict[_Name, Cluster] = Field(min_length=1)
     tenants: dict[_Name, Tenant] = Field(min_length=1)
     limits: Limits = Limits()

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -38,6 +39,14 @@ def write_keys(directory: Path, name: str, bits: int = 2048) -> tuple[Path, Path
     return public, private
 
 
+def write_encryption_keys(directory: Path, *keys: bytes) -> Path:
+    """Write the keys of secrets, one where none is given."""
+    path = directory / "encryption.key"
+    path.write_bytes(b"\n".join(keys or (Fernet.generate_key(),)) + b"\n")
+    path.chmod(0o600)
+    return path
+
+
 def make_site(directory: Path, **changes: Any) -> Site:
     """Return a site with the tenants PHYSICS and BIOLOGY, each with a key of its own."""
     tenants = {}
@@ -64,4 +73,6 @@ def make_site(directory: Path, **changes: Any) -> Site:
         },
         "tenants": tenants,
     }
+    if "encryption_key_file" not in changes:
+        data["encryption_key_file"] = str(write_encryption_keys(directory))
     return Site.model_validate(data | changes)
