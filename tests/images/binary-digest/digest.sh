@@ -1,0 +1,5 @@
+#!/bin/sh
+set -eu
+data=/_abaco_binary_data
+sum=$(sha256sum "$data")
+echo "$(stat --format='%s' "$data") ${sum%% *}"
