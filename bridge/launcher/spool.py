@@ -62,7 +62,7 @@ def build_message(
 ) -> tuple[str, bytes | None]:
     """Return a message's line of its chunk, and its payload where that needs a file of its own.
 
-    `api_server` is the public URL of the bridge, for callbacks.
+    `api_server` is the URL under which containers reach the bridge, for callbacks.
     """
     line: dict[str, Any] = {
         "id": message.execution_id,

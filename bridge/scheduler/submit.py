@@ -135,7 +135,7 @@ def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, numb
                 .order_by(Execution.seq)
             ).all()
         for message, execution in rows:
-            line, payload = build_message(message, execution, context.site.public_url)
+            line, payload = build_message(message, execution, context.site.callback_url)
             if payload is not None:
                 owner.put(f"{array.spool}/payload/{execution.id}", payload)
             lines.append(line + "\n")

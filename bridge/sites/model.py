@@ -157,6 +157,10 @@ class Site(_Table):
 
     name: _Name = Field(description="The site's name, shown in logs.")
     public_url: str = Field(description="Base URL under which clients reach the bridge.")
+    container_url: str | None = Field(
+        None, description="Base URL under which containers reach the bridge, where compute nodes "
+        "cannot use the public one."
+    )  # fmt: skip
     case: Literal["camel", "snake"] = Field(
         "snake", description="Case of the JSON keys under the bare prefix /actors."
     )
@@ -190,6 +194,11 @@ class Site(_Table):
         if len(set(folded)) != len(folded):
             raise ValueError("two tenants have names that differ only in case")
         return self
+
+    @property
+    def callback_url(self) -> str:
+        """What a container's ``_abaco_api_server`` is."""
+        return self.container_url or self.public_url
 
     def tenant(self, name: str) -> tuple[str, Tenant] | None:
         """Return (name as configured, tenant) for `name` in any case, or None.
