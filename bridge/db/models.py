@@ -437,19 +437,22 @@ class Log(Base):
 class Event(Base):
     """Something that an actor's link or webhook is to be told (abaco_contract.md 4.8).
 
-    Written in the transaction in which it happened; delivered by the scheduler.
+    Written in the transaction in which it happened; delivered by the scheduler. One that was
+    delivered is gone, one that was given up stays for a while.
     """
 
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_links", "tenant", "id",
-              sqlite_where=text("done_at is null and is_webhook = 0"),
-              postgresql_where=text("done_at is null and not is_webhook")),
+              sqlite_where=text("given_up_at is null and is_webhook = 0"),
+              postgresql_where=text("given_up_at is null and not is_webhook")),
         Index("ix_events_webhooks", "actor_id", "next_attempt_at",
-              sqlite_where=text("done_at is null and is_webhook = 1"),
-              postgresql_where=text("done_at is null and is_webhook")),
-        Index("ix_events_done", "done_at", sqlite_where=text("done_at is not null"),
-              postgresql_where=text("done_at is not null")),
+              sqlite_where=text("given_up_at is null and is_webhook = 1"),
+              postgresql_where=text("given_up_at is null and is_webhook")),
+        Index("ix_events_open", "create_time", sqlite_where=text("given_up_at is null"),
+              postgresql_where=text("given_up_at is null")),
+        Index("ix_events_given_up", "given_up_at", sqlite_where=text("given_up_at is not null"),
+              postgresql_where=text("given_up_at is not null")),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
@@ -461,8 +464,8 @@ class Event(Base):
     hops: Mapped[int] = mapped_column(default=0)  # links between actors that led to it
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime]
-    done_at: Mapped[datetime | None]  # delivered, or given up with an `error`
-    error: Mapped[str] = mapped_column(Text, default="")
+    given_up_at: Mapped[datetime | None]  # and why is in `error`
+    error: Mapped[str] = mapped_column(Text, default="")  # of the last attempt
     create_time: Mapped[datetime]
 
 

@@ -145,7 +145,7 @@ def _room(session: Session, actor: Actor) -> int:
     """Return how many more events of the webhook may be kept; counts the bound at most."""
     open_ones = (
         select(Event.id)
-        .where(Event.actor_id == actor.id, Event.is_webhook, Event.done_at.is_(None))
+        .where(Event.actor_id == actor.id, Event.is_webhook, Event.given_up_at.is_(None))
         .limit(MAX_OUTSTANDING)
         .subquery()
     )

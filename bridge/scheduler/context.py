@@ -17,6 +17,23 @@ def no_hook(point: str) -> None:
 
 
 @dataclass(frozen=True)
+class SiteContext:
+    """What ticks are handed that concern no cluster.
+
+    Attributes:
+        site: the whole site.
+        database: what the API and the scheduler meet in.
+        clock: the time.
+        at: called with the name of each point at which a crash is tested.
+    """
+
+    site: Site
+    database: Database
+    clock: Clock
+    at: Callable[[str], None] = no_hook
+
+
+@dataclass(frozen=True)
 class ClusterContext:
     """One cluster and the ways to it.
 
@@ -41,6 +58,11 @@ class ClusterContext:
     clock: Clock
     program: tuple[bytes, str]
     at: Callable[[str], None] = no_hook
+
+    @property
+    def whole(self) -> SiteContext:
+        """The site, of which this is one cluster."""
+        return SiteContext(self.site, self.database, self.clock, self.at)
 
     @property
     def cluster(self) -> Cluster:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import delete
 
 from bridge.clock import monotonic_s
-from bridge.db import Log
 from bridge.errors import SlurmError
 from bridge.scheduler.close import close_array, closing_tick
-from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.context import ClusterContext, SiteContext
+from bridge.scheduler.cron import cron_tick
+from bridge.scheduler.housekeeping import housekeeping_tick
 from bridge.scheduler.images import image_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
@@ -34,6 +34,7 @@ WORK_S = 0.5
 HARVEST_S = 1.0
 WATCH_S = 2.0
 QUESTIONS_S = 0.5
+CRON_S = 10.0
 HOUSEKEEPING_S = 60.0
 
 
@@ -46,7 +47,7 @@ class SchedulerLoop:
         self._leading = False
         self._harvest_due = self._watch_due = 0.0
         self._timers = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(4)},
+            executors={"default": ThreadPoolExecutor(6)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
 
@@ -56,7 +57,9 @@ class SchedulerLoop:
             (WORK_S, self.work),
             (QUESTIONS_S, lambda: self._each(users_tick)),
             (QUESTIONS_S, lambda: self._each(image_tick)),
-            (HOUSEKEEPING_S, lambda: self._each(housekeeping)),
+            (CRON_S, lambda: self._once(cron_tick)),
+            (HOUSEKEEPING_S, lambda: self._once(housekeeping_tick)),
+            (HOUSEKEEPING_S, lambda: self._each(_close_idle)),
         ):
             self._timers.add_job(tick, "interval", seconds=seconds)
         self._timers.start()
@@ -94,6 +97,15 @@ class SchedulerLoop:
             except Exception:
                 log.exception("tick failed", extra={"facts": {"cluster": context.name}})
 
+    def _once(self, tick: Callable[[SiteContext], object]) -> None:
+        """Run a `tick` that concerns no cluster."""
+        if not self._leading:
+            return
+        try:
+            tick(self._contexts[0].whole)
+        except Exception:
+            log.exception("tick failed")
+
 
 def _plan_and_submit(context: ClusterContext) -> None:
     for token in (*due_again(context), *plan_tick(context)):
@@ -111,8 +123,5 @@ def _watch(context: ClusterContext) -> None:
     watch_tick(context)
 
 
-def housekeeping(context: ClusterContext) -> None:
-    """Remove expired logs; close idle sessions."""
-    with context.database.begin() as session:
-        session.execute(delete(Log).where(Log.expires_at < context.clock.now()))
+def _close_idle(context: ClusterContext) -> None:
     context.sessions.close_idle()

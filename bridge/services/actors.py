@@ -169,6 +169,7 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
     actor = find_actor(session, identity, actor_id, Level.UPDATE, missing=NO_ACTOR, lock=True)
     actor.status = ActorStatus.SHUTTING_DOWN
     actor.deleted_at = actor.last_update_time = now
+    actor.cron_next_at = None
     session.flush()
     session.execute(
         update(Execution)

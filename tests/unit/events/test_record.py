@@ -38,7 +38,7 @@ def test_the_payload_is_that_of_the_contract(database: Database) -> None:
     assert link.payload["_abaco_event_id"] != webhook.payload["_abaco_event_id"]
     for event in (link, webhook):
         assert (event.tenant, event.actor_id, event.attempts) == ("PHYSICS", actor.id, 0)
-        assert (event.next_attempt_at, event.done_at) == (NOW, None)
+        assert (event.next_attempt_at, event.given_up_at) == (NOW, None)
         payload = {k: v for k, v in event.payload.items() if k != "_abaco_event_id"}
         assert payload == {
             "tenant_id": "PHYSICS",
@@ -116,11 +116,11 @@ class TestBound:
         assert len(events(database)) == 5
         assert "events not kept" in caplog.text
 
-    def test_those_that_are_done_do_not_count(self, database: Database) -> None:
+    def test_those_given_up_do_not_count(self, database: Database) -> None:
         actor_id = self.record(database, 5, webhook=HOOK)
         with database.begin() as session:
             for event in session.scalars(select(Event).limit(3)).all():
-                event.done_at = NOW
+                event.given_up_at = NOW
         with database.begin() as session:
             actor = session.get_one(Actor, actor_id)
             record_executions(session, actor, [add_execution(session, actor)] * 9, NOW)

@@ -274,7 +274,7 @@ def upgrade() -> None:
         sa.Column("hops", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("given_up_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -284,25 +284,32 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_events_done",
-            ["done_at"],
+            "ix_events_given_up",
+            ["given_up_at"],
             unique=False,
-            sqlite_where=sa.text("done_at is not null"),
-            postgresql_where=sa.text("done_at is not null"),
+            sqlite_where=sa.text("given_up_at is not null"),
+            postgresql_where=sa.text("given_up_at is not null"),
         )
         batch_op.create_index(
             "ix_events_links",
             ["tenant", "id"],
             unique=False,
-            sqlite_where=sa.text("done_at is null and is_webhook = 0"),
-            postgresql_where=sa.text("done_at is null and not is_webhook"),
+            sqlite_where=sa.text("given_up_at is null and is_webhook = 0"),
+            postgresql_where=sa.text("given_up_at is null and not is_webhook"),
+        )
+        batch_op.create_index(
+            "ix_events_open",
+            ["create_time"],
+            unique=False,
+            sqlite_where=sa.text("given_up_at is null"),
+            postgresql_where=sa.text("given_up_at is null"),
         )
         batch_op.create_index(
             "ix_events_webhooks",
             ["actor_id", "next_attempt_at"],
             unique=False,
-            sqlite_where=sa.text("done_at is null and is_webhook = 1"),
-            postgresql_where=sa.text("done_at is null and is_webhook"),
+            sqlite_where=sa.text("given_up_at is null and is_webhook = 1"),
+            postgresql_where=sa.text("given_up_at is null and is_webhook"),
         )
 
     op.create_table(
@@ -668,18 +675,23 @@ def downgrade() -> None:
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_events_webhooks",
-            sqlite_where=sa.text("done_at is null and is_webhook = 1"),
-            postgresql_where=sa.text("done_at is null and is_webhook"),
+            sqlite_where=sa.text("given_up_at is null and is_webhook = 1"),
+            postgresql_where=sa.text("given_up_at is null and is_webhook"),
+        )
+        batch_op.drop_index(
+            "ix_events_open",
+            sqlite_where=sa.text("given_up_at is null"),
+            postgresql_where=sa.text("given_up_at is null"),
         )
         batch_op.drop_index(
             "ix_events_links",
-            sqlite_where=sa.text("done_at is null and is_webhook = 0"),
-            postgresql_where=sa.text("done_at is null and not is_webhook"),
+            sqlite_where=sa.text("given_up_at is null and is_webhook = 0"),
+            postgresql_where=sa.text("given_up_at is null and not is_webhook"),
         )
         batch_op.drop_index(
-            "ix_events_done",
-            sqlite_where=sa.text("done_at is not null"),
-            postgresql_where=sa.text("done_at is not null"),
+            "ix_events_given_up",
+            sqlite_where=sa.text("given_up_at is not null"),
+            postgresql_where=sa.text("given_up_at is not null"),
         )
 
     op.drop_table("events")

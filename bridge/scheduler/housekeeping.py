@@ -1,0 +1,82 @@
+"""Removing what has had its time, in small transactions: none keeps the database for long."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, delete, select, tuple_, update
+from sqlalchemy.sql.dml import UpdateBase
+
+from bridge.core.statuses import ExecutionStatus
+from bridge.db import Database, Event, Execution, Log, MessagePart, Result
+from bridge.scheduler.context import SiteContext
+
+log = logging.getLogger(__name__)
+
+# Rows of one transaction, and transactions of one tick for each kind of row.
+BATCH = 200
+MAX_BATCHES = 200
+# An event that could not be delivered for so long is given up ...
+EVENT_LIFETIME = timedelta(days=1)
+# ... and shown to whoever looks into the table for so long.
+GIVEN_UP_KEPT = timedelta(days=3)
+TOO_OLD = "Given up: it could not be delivered within a day. The last attempt: "
+
+
+def housekeeping_tick(context: SiteContext) -> dict[str, int]:
+    """Remove what is due; return how many rows of each kind."""
+    now = context.clock.now()
+    done = {kind: _repeat(context.database, step) for kind, step in _steps(now)}
+    removed = {kind: count for kind, count in done.items() if count}
+    if removed:
+        log.info("housekeeping", extra={"facts": removed})
+    return removed
+
+
+def _steps(now: datetime) -> Iterator[tuple[str, UpdateBase]]:
+    """Yield (what it is about, a statement that does up to BATCH rows of it)."""
+    logs = select(Log.execution_id).where(Log.expires_at < now).limit(BATCH)
+    yield "logs", delete(Log).where(Log.execution_id.in_(logs))
+
+    result = tuple_(Result.execution_id, Result.number)
+    results = select(Result.execution_id, Result.number).where(Result.expires_at < now).limit(BATCH)
+    yield "results", delete(Result).where(result.in_(results))
+
+    # A payload's parts go with its message; these are of a message that outlived its execution.
+    part = tuple_(MessagePart.execution_id, MessagePart.number)
+    parts = (
+        select(MessagePart.execution_id, MessagePart.number)
+        .join(Execution, Execution.id == MessagePart.execution_id)
+        .where(Execution.status.in_((ExecutionStatus.COMPLETE, ExecutionStatus.ERROR)))
+        .limit(BATCH)
+    )
+    yield "message parts", delete(MessagePart).where(part.in_(parts))
+
+    stale = (
+        select(Event.id)
+        .where(Event.given_up_at.is_(None), Event.create_time < now - EVENT_LIFETIME)
+        .limit(BATCH)
+    )
+    yield (
+        "events given up",
+        update(Event)
+        .where(Event.id.in_(stale))
+        .values(given_up_at=now, error=TOO_OLD + Event.error),
+    )
+
+    given_up = select(Event.id).where(Event.given_up_at < now - GIVEN_UP_KEPT).limit(BATCH)
+    yield "events", delete(Event).where(Event.id.in_(given_up))
+
+
+def _repeat(database: Database, step: UpdateBase) -> int:
+    total = 0
+    for _ in range(MAX_BATCHES):
+        with database.begin() as session:
+            done = session.execute(step.execution_options(synchronize_session=False))
+            assert isinstance(done, CursorResult)
+        total += done.rowcount
+        if done.rowcount < BATCH:
+            break
+    return total
