@@ -15,12 +15,13 @@ PREFIXES = ("/actors", "/actors/v2", "/v3/actors")
 
 
 def paths(app):
-    """Every route of the application with something in the place of its variables."""
+    """Every route under the prefixes with something in the place of its variables."""
     return sorted(
         rule.rule.removeprefix("/actors")
         .replace("<actor_id>", "AbC3dEf5GhIjK")
         .replace("<execution_id>", "R5eZ3Bp00Dy0V")
         for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/actors")
     )
 
 
