@@ -9,7 +9,7 @@ from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success
 from bridge.api.parsing import read_fields, read_page
 from bridge.api.views import ActorView, show_actor
-from bridge.core.actors import ActorDescription, parse_description
+from bridge.core.actors import ActorDescription, ActorUpdate, parse_description, parse_update
 from bridge.core.case import spell_object
 from bridge.core.statuses import Level
 from bridge.services.access import NO_ACTOR, find_actor
@@ -20,6 +20,7 @@ from bridge.services.actors import (
     delete_actor,
     list_actors,
     register_actor,
+    update_actor,
 )
 
 blueprint = Blueprint("actors", __name__, url_prefix="/actors")
@@ -44,7 +45,7 @@ def register() -> Response:
     fields = read_fields(case())
     description = parse_description(fields.get, fields.spell)
     check_restricted(description, caller)
-    check_site(description, here.site, here.now())
+    check_site(description, here.site, caller.tenant)
     cluster = here.site.tenants[caller.tenant].cluster
     account = find_account(here.database, cluster, caller.username, here.clock, here.waits)
     with here.database.begin() as session:
@@ -61,6 +62,26 @@ def get(actor_id: str) -> Response:
         actor = find_actor(session, identity(), actor_id, Level.READ, missing=NO_ACTOR)
     shown = spell_object(show_actor(actor, links()), case())
     return success(shown, "Actor retrieved successfully.")
+
+
+@blueprint.put("/<actor_id>")
+@describe("update_actor", body=ActorUpdate, result=ActorView)
+def replace(actor_id: str) -> Response:
+    """Replace an actor's description; with another image, or `force`, it starts anew."""
+    here, caller = context(), identity()
+    with here.database.read() as session:
+        actor = find_actor(session, caller, actor_id, Level.UPDATE, missing=NO_ACTOR)
+    fields = read_fields(case())
+    change = parse_update(fields.get, fields.spell)
+    check_restricted(change, caller)
+    check_site(change, here.site, caller.tenant)
+    cluster = here.site.tenants[caller.tenant].cluster
+    # The owner's account, whoever asks: whose actor it is never changes.
+    account = find_account(here.database, cluster, actor.owner, here.clock, here.waits)
+    with here.database.begin() as session:
+        actor = update_actor(session, caller, here.site, actor.id, change, account, here.now())
+    shown = spell_object(show_actor(actor, links()), case())
+    return success(shown, "Actor updated successfully.")
 
 
 @blueprint.delete("/<actor_id>")

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from flask import Flask, Response, current_app, g, request
 
-from bridge.api import actors, cors, errors, executions, messages, openapi, tapis
+from bridge.api import (
+    actors,
+    cors,
+    errors,
+    executions,
+    messages,
+    openapi,
+    results,
+    state,
+    tapis,
+)
 from bridge.api.context import Context, context
 from bridge.api.describe import description_of
 from bridge.api.paths import PrefixMiddleware
@@ -35,7 +45,7 @@ def create_app(
     app.url_map.merge_slashes = False  # the middleware folds them, without a redirect
     app.config["MAX_CONTENT_LENGTH"] = site.limits.max_text_message_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = site.limits.max_text_message_bytes
-    for resource in (actors, messages, executions, openapi, tapis):
+    for resource in (actors, messages, executions, results, state, openapi, tapis):
         app.register_blueprint(resource.blueprint)
     app.before_request(_authenticate)
     app.after_request(cors.allow_origin)

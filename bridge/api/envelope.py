@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from flask import Response
@@ -16,6 +18,31 @@ CONTENT_TYPE = "application/json"
 def success(result: Any, message: str) -> Response:
     """Return a 200 with `result`; also for what was created, as Abaco does."""
     return _respond(200, "success", message, result)
+
+
+def success_in_pages(
+    result: Mapping[str, Any], key: str, pages: Iterable[Sequence[Any]], message: str
+) -> Response:
+    """Return a 200 with `result` and, in it under `key`, the items of all pages in one list.
+
+    What fits into one page is answered as ever. More is written page by page as the client reads;
+    should a later page fail, the answer ends in the middle, which no reader takes for a list.
+    """
+    following = iter(pages)
+    first, second = next(following, ()), next(following, ())
+    if not second:
+        return success({**result, key: [*first]}, message)
+    tail = "]}}"
+    head = success({**result, key: []}, message).get_data(as_text=True).removesuffix(tail)
+
+    def write() -> Iterator[str]:
+        before = head
+        for page in chain((first, second), following):
+            yield before + json.dumps(page, allow_nan=False)[1:-1]
+            before = ", "
+        yield tail
+
+    return Response(write(), content_type=CONTENT_TYPE)
 
 
 def failure(status: int, message: str) -> Response:

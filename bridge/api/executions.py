@@ -6,18 +6,29 @@ from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
-from bridge.api.envelope import success
-from bridge.api.parsing import read_page
+from bridge.api.envelope import success, success_in_pages
+from bridge.api.parsing import read_fields, read_page
 from bridge.api.views import (
+    ActorView,
     ExecutionsView,
     ExecutionView,
     LogsView,
+    show_actor,
     show_execution,
     show_listed,
     show_summary,
 )
 from bridge.core.case import spell, spell_keys, spell_object
-from bridge.services.executions import find_execution, read_log, summarise_executions
+from bridge.core.statuses import Level
+from bridge.core.usage import Usage, parse_usage
+from bridge.services.executions import (
+    cancel_execution,
+    execution_pages,
+    find_execution,
+    read_log,
+    record_execution,
+    summarise_executions,
+)
 
 blueprint = Blueprint("executions", __name__, url_prefix="/actors/<actor_id>/executions")
 
@@ -25,15 +36,33 @@ blueprint = Blueprint("executions", __name__, url_prefix="/actors/<actor_id>/exe
 @blueprint.get("")
 @describe("list_executions", query=PageQuery, result=ExecutionsView)
 def summarise(actor_id: str) -> Response:
-    """Show the sums over all executions, and the list in the order of creation."""
-    page = read_page()
-    with context().database.read() as session:
-        summary = summarise_executions(session, identity(), actor_id, **page)
-    result = spell_object(show_summary(summary, links()), case())
-    result[spell("executions", case())] = [
-        spell_keys(show_listed(row), case()) for row in summary.executions
-    ]
-    return success(result, "Actor executions retrieved successfully.")
+    """Show the sums over all executions, and the list in the order of creation.
+
+    Abaco's clients expect the whole list where they ask for no page of it: a long one is streamed.
+    """
+    here, page, wanted = context(), read_page(), case()
+    with here.database.read() as session:
+        summary = summarise_executions(session, identity(), actor_id)
+    pages = (
+        [spell_keys(show_listed(row), wanted) for row in rows]
+        for rows in execution_pages(here.database, summary, **page)
+    )
+    result = spell_object(show_summary(summary, links()), wanted)
+    message = "Actor executions retrieved successfully."
+    return success_in_pages(result, spell("executions", wanted), pages, message)
+
+
+@blueprint.post("")
+@describe("add_execution", body=Usage, result=ActorView)
+def record(actor_id: str) -> Response:
+    """Put down the usage of an execution that ran elsewhere; answers the actor."""
+    here = context()
+    fields = read_fields(case())
+    usage = parse_usage(fields.get, fields.spell)
+    with here.database.begin() as session:
+        actor = record_execution(session, identity(), actor_id, usage, here.now())
+    shown = spell_object(show_actor(actor, links()), case())
+    return success(shown, "Actor execution added successfully.")
 
 
 @blueprint.get("/<execution_id>")
@@ -41,9 +70,21 @@ def summarise(actor_id: str) -> Response:
 def get(actor_id: str, execution_id: str) -> Response:
     """Show one execution."""
     with context().database.read() as session:
-        actor, execution = find_execution(session, identity(), actor_id, execution_id)
-    result = spell_object(show_execution(actor, execution, links()), case())
+        found = find_execution(session, identity(), actor_id, execution_id, Level.READ)
+    result = spell_object(show_execution(*found, links()), case())
     return success(result, "Actor execution retrieved successfully.")
+
+
+@blueprint.delete("/<execution_id>")
+@describe("delete_execution")
+def cancel(actor_id: str, execution_id: str) -> Response:
+    """End an execution: what runs is stopped (Abaco's force quit), what waits never runs."""
+    here = context()
+    with here.database.begin() as session:
+        is_over = cancel_execution(session, identity(), actor_id, execution_id, here.now())
+    if is_over:
+        return success(None, f"Execution {execution_id} was cancelled before it ran.")
+    return success(None, f"Issued force quit command for execution {execution_id}.")
 
 
 @blueprint.get("/<execution_id>/logs")
@@ -52,7 +93,7 @@ def logs(actor_id: str, execution_id: str) -> Response:
     """Show what the container printed, so far or in all."""
     here, to = context(), links()
     with here.database.read() as session:
-        actor, execution = find_execution(session, identity(), actor_id, execution_id)
+        actor, execution = find_execution(session, identity(), actor_id, execution_id, Level.READ)
         text = read_log(session, execution.id, here.now())
     result: LogsView = {
         "logs": text,

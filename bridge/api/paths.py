@@ -81,6 +81,10 @@ class Links:
         """Return the URL of an execution's log."""
         return f"{self.execution(actor_id, execution_id)}/logs"
 
+    def results(self, actor_id: str, execution_id: str) -> str:
+        """Return the URL of an execution's results."""
+        return f"{self.execution(actor_id, execution_id)}/results"
+
     def owner(self, username: str) -> str:
         """Return the URL of a profile, as the gateway of this prefix has it; not served here."""
         if self.prefix == "/v3/actors":

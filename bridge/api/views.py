@@ -7,7 +7,8 @@ Source: abaco_contract.md section 4 and appendix A.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from base64 import b64encode
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from bridge.api.paths import Links
 from bridge.api.schemas import SPELLED, Moment, With
@@ -16,6 +17,7 @@ from bridge.core.statuses import ActorStatus, ExecutionStatus
 from bridge.core.times import format_moment, format_optional
 from bridge.db import Actor, Execution
 from bridge.services.executions import ExecutionRow, Summary
+from bridge.services.results import ListedResult, ResultList
 
 
 class Mount(TypedDict):
@@ -83,6 +85,9 @@ class ExecutionView(TypedDict):
     io: Annotated[int, "bytes read and written"]
     exit_code: int | str | None
     final_state: Annotated[dict[str, Any] | None, "State, as Docker has it."]
+    attempt: Annotated[int, "More than 1: the cluster lost it before, and it was run again."]
+    executor_uid: NotRequired[Annotated[int, "Where the actor runs as its executor."]]
+    executor_gid: NotRequired[Annotated[int | None, "Where the actor runs as its executor."]]
     _links: dict[str, str]
 
 
@@ -120,6 +125,35 @@ class LogsView(TypedDict):
 
     logs: str
     _links: dict[str, str]
+
+
+class StateView(TypedDict):
+    """A stateful actor's saved document (3.8)."""
+
+    state: Annotated[Any, "Any JSON value; an empty object while nothing has set it."]
+
+
+class ResultView(TypedDict):
+    """One datagram that a container sent."""
+
+    number: Annotated[int, "From 0, in the order of arrival."]
+    size: Annotated[int, "bytes"]
+    taken: Annotated[bool, "Whether it has been read in Abaco's way, once."]
+    data: Annotated[str, With(format="byte"), "base64"]
+
+
+class ResultListView(TypedDict):
+    """An execution's results: how many there are, and how to go on."""
+
+    total_results: int
+    next_skip: Annotated[int | None, "The `skip` of the next part; none after the last."]
+    _links: dict[str, str]
+
+
+class ResultsView(ResultListView):
+    """A part of an execution's results, none of them taken by this."""
+
+    results: Annotated[list[ResultView], SPELLED]
 
 
 class MailboxView(TypedDict):
@@ -183,8 +217,8 @@ def show_actor(actor: Actor, links: Links) -> ActorView:
 
 
 def show_execution(actor: Actor, execution: Execution, links: Links) -> ExecutionView:
-    """Return an execution (4.2)."""
-    return {
+    """Return an execution (4.2), with its attempt and, where it runs as its executor, their ids."""
+    shown: ExecutionView = {
         "id": execution.id,
         "actor_id": actor.id,
         "api_server": links.server,
@@ -199,12 +233,17 @@ def show_execution(actor: Actor, execution: Execution, links: Links) -> Executio
         "io": execution.io,
         "exit_code": _exit_code(execution),
         "final_state": _final_state(execution),
+        "attempt": execution.attempt,
         "_links": {
             "self": links.execution(actor.id, execution.id),
             "owner": links.owner(execution.executor),
             "logs": links.logs(actor.id, execution.id),
         },
     }
+    if execution.executor_uid is not None:
+        shown["executor_uid"] = execution.executor_uid
+        shown["executor_gid"] = execution.executor_gid
+    return shown
 
 
 def show_listed(row: ExecutionRow) -> ListedExecutionView:
@@ -230,6 +269,30 @@ def show_summary(summary: Summary, links: Links) -> SummaryView:
         "total_cpu": summary.total_cpu,
         "total_io": summary.total_io,
         "_links": {"self": links.executions(actor.id), "owner": links.owner(actor.owner)},
+    }
+
+
+def show_result(result: ListedResult) -> ResultView:
+    """Return one result of a listing; its bytes in base64, as JSON has none."""
+    return {
+        "number": result.number,
+        "size": len(result.payload),
+        "taken": result.is_taken,
+        "data": b64encode(result.payload).decode(),
+    }
+
+
+def show_result_list(found: ResultList, links: Links) -> ResultListView:
+    """Return what a listing says of an execution's results, without the results themselves."""
+    actor, execution_id = found.actor, found.execution_id
+    return {
+        "total_results": found.total,
+        "next_skip": found.next_skip,
+        "_links": {
+            "self": links.results(actor.id, execution_id) + "/all",
+            "owner": links.owner(actor.owner),
+            "execution": links.execution(actor.id, execution_id),
+        },
     }
 
 

@@ -1,4 +1,6 @@
-"""An actor's description as it is registered: fields, types, defaults (abaco_contract.md 3.1).
+"""An actor's description as it is registered and updated: fields, types, defaults.
+
+Source: abaco_contract.md 3.1, 3.2.
 
 What a user may not set (`status`, `uid`, `owner`, `revision`...) is no field here and is ignored,
 unlike in Abaco, where some of it was a hole (Appendix B).
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bridge.core import fields as read
+from bridge.core.batch import KEYS, parse_batch
 from bridge.core.environment import check_name, check_value
 from bridge.core.images import parse_image
 from bridge.errors import BridgeError, InvalidField
@@ -154,6 +157,21 @@ class ActorDescription:
             read.read_boolean, "Whether this actor runs as the UID set in the container image."
         ),
     )
+    run_as_executor: bool = field(
+        default=False,
+        metadata=_about(
+            read.read_boolean,
+            "Whether this actor's executions run as the user who sent their message.",
+        ),
+    )
+    batch: dict[str, Any] | None = field(
+        default=None,
+        metadata=_about(
+            parse_batch,
+            f"What this actor asks of Slurm, a JSON object of {', '.join(KEYS)}.",
+            nullable=True,
+        ),
+    )
     default_environment: dict[str, str] = field(
         default_factory=dict,
         metadata=_about(
@@ -198,6 +216,21 @@ class ActorDescription:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActorUpdate(ActorDescription):
+    """The whole description anew, and what only a PUT can say. An actor keeps its `name`."""
+
+    cron_on: bool = field(
+        default=False, metadata=_about(read.read_boolean, "Whether cron is on or off.")
+    )
+    force: bool = field(
+        default=False,
+        metadata=_about(
+            read.read_boolean, "Whether to start anew on the image, even if it is the same."
+        ),
+    )
+
+
 def parse_description(
     get: Callable[[str, bool], object], spell: Callable[[str], str]
 ) -> ActorDescription:
@@ -213,10 +246,37 @@ def parse_description(
     Raises:
         InvalidField: names the field as the client writes it, and what was expected.
     """
+    description = ActorDescription(**_read_values(ActorDescription, get, spell))
+    _check_together(description, spell)
+    return description
+
+
+def parse_update(get: Callable[[str, bool], object], spell: Callable[[str], str]) -> ActorUpdate:
+    """Return what a PUT asks for, as `parse_description` does; a name is passed over.
+
+    Unlike in Abaco, the word ``False`` of a form is false for `force` too (1.7).
+
+    Raises:
+        InvalidField: names the field as the client writes it, and what was expected.
+    """
+    change = ActorUpdate(**_read_values(ActorUpdate, get, spell, without="name"))
+    _check_together(change, spell)
+    if change.cron_on and not change.cron_schedule:
+        text = f"It needs {spell('cron_schedule')}, which a PUT without it resets."
+        raise _invalid(spell("cron_on"), text)
+    return change
+
+
+def _read_values(
+    kind: type[ActorDescription],
+    get: Callable[[str, bool], object],
+    spell: Callable[[str], str],
+    without: str = "",
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for item in fields(ActorDescription):
+    for item in fields(kind):
         about = item.metadata
-        sent = get(item.name, about["many"])
+        sent = MISSING if item.name == without else get(item.name, about["many"])
         if sent is MISSING or (sent is None and not about["nullable"]):
             continue
         try:
@@ -224,12 +284,18 @@ def parse_description(
         except (ValueError, BridgeError) as error:
             raise _invalid(spell(item.name), f"{about['help']} {error}") from error
     if "image" not in values:
-        about = fields(ActorDescription)[0].metadata
+        about = fields(kind)[0].metadata
         raise _invalid("image", f"{about['help']} It is required.")
-    description = ActorDescription(**values)
+    return values
+
+
+def _check_together(description: ActorDescription, spell: Callable[[str], str]) -> None:
+    """Refuse fields that do not go with each other."""
     if not description.stateless and description.max_workers:
         raise InvalidField("Invalid actor description: stateful actors can only have 1 worker.")
-    return description
+    if description.use_container_uid and description.run_as_executor:
+        both = f"{spell('use_container_uid')} and {spell('run_as_executor')}"
+        raise InvalidField(f"Cannot set both {both} as true")
 
 
 def _invalid(name: str, text: str) -> InvalidField:

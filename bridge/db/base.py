@@ -1,12 +1,13 @@
-"""The declarative base: names of constraints, aware times, statuses by value."""
+"""The declarative base: names of constraints, aware times, documents, statuses by value."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Enum, MetaData
+from sqlalchemy import JSON, DateTime, Dialect, Enum, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -31,6 +32,25 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Document(TypeDecorator[Any]):
+    """Any JSON value, null and numbers of any size among them, as text.
+
+    A column of SQLite's that is declared as JSON turns a value that is one number into its own kind
+    of number, and 10**30 into a float.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """Return the value's JSON."""
+        return json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Return the value of which this is the JSON."""
+        return None if value is None else json.loads(value)
 
 
 def status_column(words: type[StrEnum]) -> Enum:

@@ -34,7 +34,7 @@ from bridge.core.statuses import (
     Level,
     WorkerStatus,
 )
-from bridge.db.base import Base, status_column
+from bridge.db.base import Base, Document, status_column
 
 # SQLite numbers rows by itself only in a column of type INTEGER.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
@@ -88,7 +88,7 @@ class Actor(Base):
     status: Mapped[ActorStatus] = mapped_column(status_column(ActorStatus))
     status_message: Mapped[str] = mapped_column(Text, default="")
     stateless: Mapped[bool] = mapped_column(default=True)
-    state: Mapped[Any] = mapped_column(JSON, default=dict)
+    state: Mapped[Any] = mapped_column(Document, nullable=False, default=dict)
     type: Mapped[str] = mapped_column(String(32), default="none")
     link: Mapped[str] = mapped_column(Text, default="")
     webhook: Mapped[str] = mapped_column(Text, default="")

@@ -1,15 +1,16 @@
-"""Actors: register, list, delete (abaco_contract.md 3.1, 3.2, 4.4)."""
+"""Actors: register, list, update, delete (abaco_contract.md 3.1, 3.2, 4.4, 4.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CursorResult, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
-from bridge.core.actors import ActorDescription
+from bridge.core.actors import ActorDescription, ActorUpdate
 from bridge.core.cron import parse_cron
 from bridge.core.ids import new_id
 from bridge.core.images import parse_image
@@ -25,13 +26,16 @@ from bridge.db import (
     Message,
     Nonce,
     Permission,
+    Result,
 )
 from bridge.errors import InvalidField, NotFound, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
+from bridge.services.batch import check_batch
+from bridge.services.links import check_no_cycle, find_link, lock_links
 from bridge.services.mounts import mounts_of
 from bridge.services.rows import find_or_insert
-from bridge.sites import Site
+from bridge.sites import Site, Tenant
 
 DELETED = "actor deleted"
 
@@ -63,19 +67,24 @@ def check_restricted(description: ActorDescription, identity: Identity) -> None:
             )
 
 
-def check_site(description: ActorDescription, site: Site, now: datetime) -> None:
+def check_site(description: ActorDescription, site: Site, tenant_name: str) -> None:
     """Refuse what this site does not offer, before anybody is asked about the user.
 
     Raises:
-        InvalidField: the queue is unknown, or the cron schedule cannot be kept.
+        InvalidField: the queue is unknown, the tenant's actors cannot run as executors, or Slurm
+            is asked for more than its cluster allows.
     """
+    tenant = site.tenants[tenant_name]
     if description.queue and description.queue not in site.queues:
         raise InvalidField(
             f"Invalid actor description: Invalid queue name. Got {description.queue[:64]!r}, "
             f"expected one of: {', '.join(site.queues)}."
         )
-    if description.cron_schedule:
-        parse_cron(description.cron_schedule, now)
+    if description.run_as_executor and not tenant.run_as_executor:
+        raise InvalidField("run_as_executor isn't supported for your tenant")
+    if description.batch:
+        policy = site.clusters[tenant.cluster].batch
+        check_batch(description.batch, policy, tenant.cluster)
 
 
 def register_actor(
@@ -89,52 +98,164 @@ def register_actor(
     """Return the new actor, SUBMITTED until the scheduler has its image.
 
     Raises:
-        InvalidField: the link is to no actor, or a mount has no place for this user.
+        InvalidField: the link is to no actor that the caller may post to, the cron schedule cannot
+            be kept, or a mount has no place for this user.
     """
     if description.link:
-        _check_link(session, identity, description.link)
+        find_link(session, identity, description.link)
     tenant = site.tenants[identity.tenant]
     image = _request_image(session, tenant.cluster, identity.tenant, description.image, now)
     cron = parse_cron(description.cron_schedule, now) if description.cron_schedule else None
-    token = description.token
     actor = Actor(
         id=new_id(),
         tenant=identity.tenant,
         owner=identity.username,
         cluster=tenant.cluster,
         image_id=image.id,
-        image=description.image,
         name=description.name,
-        description=description.description,
         status=ActorStatus.SUBMITTED,
-        stateless=description.stateless,
-        type=description.type,
-        link=description.link,
-        webhook=description.webhook,
-        hints=description.hints,
-        token=token if token is not None else str(tenant.default_token).lower(),
-        privileged=description.privileged,
-        use_container_uid=description.use_container_uid,
-        default_environment=description.default_environment,
-        mounts=mounts_of(tenant, identity.tenant, identity.username),
-        max_workers=description.max_workers,
-        mem_limit=description.mem_limit,
-        max_cpus=description.max_cpus,
-        queue=description.queue or "default",
-        uid=account.uid,
-        gid=account.gid,
-        log_ex=description.log_ex,
         cron_on=cron is not None,
-        cron_schedule=description.cron_schedule or None,
         cron_start_at=cron.start if cron else None,
         cron_next_at=cron.start if cron else None,
         create_time=now,
         last_update_time=now,
+        **_described(description, tenant, identity.tenant, identity.username, account),
     )
     session.add(actor)
     session.flush()
     session.add(Permission(actor_id=actor.id, username=identity.username, level=Level.UPDATE))
     return actor
+
+
+def update_actor(
+    session: Session,
+    identity: Identity,
+    site: Site,
+    actor_id: str,
+    change: ActorUpdate,
+    account: Account,
+    now: datetime,
+) -> Actor:
+    """Return the actor with its description replaced as a whole.
+
+    Kept are its id, name, owner and time of creation, and its state, which Abaco wipes (Appendix
+    B). Another image, or `force`, begins a new revision. What waits runs on the revision of that
+    moment; arrays that carry what has changed take nothing more (`drain_requested`).
+
+    Args:
+        session: the transaction.
+        identity: the caller, who needs UPDATE and then has it in an entry of their own.
+        site: the site.
+        actor_id: which actor.
+        change: what a PUT asked for.
+        account: the owner's, whoever the caller is.
+        now: the present moment.
+
+    Raises:
+        InvalidField: as for `register_actor`; or a stateful actor would become stateless, or the
+            links would close a circle.
+    """
+    if change.link:
+        lock_links(session, identity.tenant)
+    actor = find_actor(session, identity, actor_id, Level.UPDATE, missing=NO_ACTOR, lock=True)
+    if change.stateless and not actor.stateless:
+        raise InvalidField(
+            "Invalid actor description: an actor that was not stateless cannot be updated to be "
+            "stateless."
+        )
+    if change.link:
+        check_no_cycle(session, actor, find_link(session, identity, change.link))
+    tenant = site.tenants[actor.tenant]
+    renewed = change.force or (change.image, tenant.cluster) != (actor.image, actor.cluster)
+    described = _described(change, tenant, actor.tenant, actor.owner, account)
+    changed = {name for name, value in described.items() if value != getattr(actor, name)}
+    if renewed:
+        image = _request_image(session, tenant.cluster, actor.tenant, change.image, now)
+        actor.image_id, actor.cluster = image.id, tenant.cluster
+        actor.revision += 1
+        actor.status, actor.status_message = ActorStatus.SUBMITTED, ""
+    if "cron_schedule" in changed:  # one that stays keeps its next time, though its start is past
+        start = parse_cron(change.cron_schedule, now).start if change.cron_schedule else None
+        actor.cron_start_at = actor.cron_next_at = start
+    actor.cron_on = change.cron_on
+    for name, value in described.items():
+        setattr(actor, name, value)
+    actor.last_update_time = now
+    session.flush()
+    if renewed or changed & _CARRIED:
+        _drain(session, actor)
+    if identity.username != actor.owner:
+        _give_update(session, actor, identity.username)
+    return actor
+
+
+def _described(
+    description: ActorDescription, tenant: Tenant, tenant_name: str, owner: str, account: Account
+) -> dict[str, Any]:
+    """Return the columns that a description decides on, for a new actor and for an update."""
+    token = description.token
+    return {
+        "image": description.image,
+        "description": description.description,
+        "stateless": description.stateless,
+        "type": description.type,
+        "link": description.link,
+        "webhook": description.webhook,
+        "hints": description.hints,
+        "token": token if token is not None else str(tenant.default_token).lower(),
+        "privileged": description.privileged,
+        "use_container_uid": description.use_container_uid,
+        "run_as_executor": description.run_as_executor,
+        "batch": description.batch,
+        "default_environment": description.default_environment,
+        "mounts": mounts_of(tenant, tenant_name, owner),
+        "max_workers": description.max_workers,
+        "mem_limit": description.mem_limit,
+        "max_cpus": description.max_cpus,
+        "queue": description.queue or "default",
+        "uid": account.uid,
+        "gid": account.gid,
+        "log_ex": description.log_ex,
+        "cron_schedule": description.cron_schedule or None,
+    }
+
+
+# Columns of which something is in the arrays that run.
+_CARRIED = {
+    "stateless",
+    "token",
+    "privileged",
+    "use_container_uid",
+    "run_as_executor",
+    "batch",
+    "default_environment",
+    "mounts",
+    "max_workers",
+    "mem_limit",
+    "max_cpus",
+    "queue",
+    "uid",
+    "gid",
+}
+
+
+def _drain(session: Session, actor: Actor) -> None:
+    """Let the workers of the actor take nothing more; what runs concludes."""
+    session.execute(
+        update(Array)
+        .where(Array.actor_id == actor.id, Array.status != ArrayStatus.ENDED)
+        .values(drain_requested=True)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _give_update(session: Session, actor: Actor, username: str) -> None:
+    row = find_or_insert(
+        session,
+        lambda: session.get(Permission, (actor.id, username)),
+        Permission(actor_id=actor.id, username=username, level=Level.UPDATE),
+    )
+    row.level = Level.UPDATE
 
 
 def list_actors(
@@ -163,10 +284,17 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
     """End the actor and what waits for it; return whether the cluster still works on it.
 
     What runs is stopped by the scheduler, which sees `stop_requested`. Executions stay, as in
-    Abaco; their logs, and the messages of those that never ran, go. So do the actor's aliases,
-    which Abaco leaves dangling, its nonces and those of its aliases, and its place in configs.
+    Abaco, and events that are still to be told; their logs and results, and the messages of those
+    that never ran, go. So do the actor's permissions, its aliases, which Abaco leaves dangling, its
+    nonces and those of its aliases, and its place in configs. For an admin, what does not exist is
+    deleted already (abaco_contract.md 3.2).
     """
-    actor = find_actor(session, identity, actor_id, Level.UPDATE, missing=NO_ACTOR, lock=True)
+    try:
+        actor = find_actor(session, identity, actor_id, Level.UPDATE, missing=NO_ACTOR, lock=True)
+    except NotFound:
+        if identity.is_admin:
+            return False
+        raise
     actor.status = ActorStatus.SHUTTING_DOWN
     actor.deleted_at = actor.last_update_time = now
     actor.cron_next_at = None
@@ -184,8 +312,9 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
     of_actor = select(Execution.id).where(Execution.actor_id == actor.id)
     ended = of_actor.where(Execution.status == ExecutionStatus.ERROR)
     for statement in (
-        delete(Message).where(Message.execution_id.in_(ended)),
+        delete(Message).where(Message.execution_id.in_(ended)),  # and with them their parts
         delete(Log).where(Log.execution_id.in_(of_actor)),
+        delete(Result).where(Result.execution_id.in_(of_actor)),
         delete(Permission).where(Permission.actor_id == actor.id),
         delete(Nonce).where(Nonce.actor_id == actor.id),
         delete(Alias).where(Alias.actor_id == actor.id),
@@ -200,20 +329,6 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
     )
     assert isinstance(stopped, CursorResult)
     return bool(stopped.rowcount)
-
-
-def _check_link(session: Session, identity: Identity, link: str) -> None:
-    """Refuse a link to an actor that the caller may not post to.
-
-    Abaco looks that permission up and ignores it, a way of posting to other people's actors.
-    """
-    try:
-        find_actor(session, identity, link, Level.EXECUTE)
-    except (NotFound, PermissionDenied) as error:
-        raise InvalidField(
-            "Invalid link parameter. The link must be a valid actor id or alias for which you "
-            "have EXECUTE permission."
-        ) from error
 
 
 def _request_image(session: Session, cluster: str, tenant: str, text: str, now: datetime) -> Image:

@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from alembic.autogenerate.api import AutogenContext
 
-from bridge.db.base import Moment
+from bridge.db.base import Document, Moment
 
 
 def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
-    """Write a moment as the column it is; leave everything else to Alembic."""
+    """Write a moment and a document as the columns they are; leave the rest to Alembic."""
     if kind == "type" and isinstance(item, Moment):
         return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, Document):
+        return "sa.Text()"
     return False

@@ -314,11 +314,18 @@ def test_getting_one(alice, bob, admin):
 
 @pytest.mark.parametrize("identifier", ["AbC3dEf5GhIjK", "no-such", "%00", "a" * 500, "x'--"])
 def test_an_unknown_actor_is_a_404(alice, admin, identifier):
-    for user in (alice, admin):
-        for method in ("GET", "DELETE"):
+    for user, methods in ((alice, ("GET", "PUT", "DELETE")), (admin, ("GET", "PUT"))):
+        for method in methods:
             response = user(method, f"/{identifier}")
             assert response.status_code == 404
             assert response.json["message"].startswith("No actor found with identifier: ")
+
+
+def test_for_an_admin_an_unknown_actor_is_deleted_already(admin):
+    response = admin.delete("/AbC3dEf5GhIjK")
+    assert response.status_code == 200
+    assert response.json["message"] == "Actor deleted successfully."
+    assert response.json["result"] is None
 
 
 def test_another_tenants_actor_does_not_exist(alice, caller):

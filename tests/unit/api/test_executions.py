@@ -72,6 +72,7 @@ def test_one_execution_whole(alice, actor, finished):
         "io": 7,
         "exit_code": 3,
         "final_state": STATE,
+        "attempt": 1,
         "_links": {
             "self": f"{ROOT}/{actor.id}/executions/{finished.id}",
             "owner": "https://bridge.example.org/profiles/v2/bob",

@@ -110,7 +110,7 @@ def upgrade() -> None:
         ),
         sa.Column("status_message", sa.Text(), nullable=False),
         sa.Column("stateless", sa.Boolean(), nullable=False),
-        sa.Column("state", sa.JSON(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("type", sa.String(length=32), nullable=False),
         sa.Column("link", sa.Text(), nullable=False),
         sa.Column("webhook", sa.Text(), nullable=False),

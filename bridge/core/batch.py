@@ -1,0 +1,76 @@
+"""What an actor asks of Slurm beyond Abaco's fields: the `batch` object.
+
+Every key is optional and stands for itself, in both cases of the API: nested keys are never spelled
+in camel. What is not asked for is null, and then the site decides. What a cluster allows is its
+own policy's to say; here only the form is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from bridge.core.fields import read_object
+
+# One plain word, as an #SBATCH line takes it (bridge.launcher.filters), and never an option.
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:@+=-]{0,63}\Z")
+_MOST = 2**31 - 1
+
+
+def _number(least: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST:
+            return value
+        raise ValueError(f"expected an integer from {least}")
+
+    return read
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str) or not _WORD.match(value):
+        raise ValueError("expected one word of letters, digits and _ . / : @ + = -, up to 64")
+    return value
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    "time_limit": _number(60),  # of an array task, seconds; Slurm counts in minutes
+    "cpus": _number(1),  # of a worker, or of each task where there are several
+    "memory": _number(1),  # of a worker, MiB
+    "gpus": _number(0),  # of a worker
+    "partition": _word,
+    "account": _word,
+    "qos": _word,
+    "constraint": _word,  # a node feature
+    "nodes": _number(1),  # of one message (MPI)
+    "ntasks": _number(1),  # Slurm tasks of one message (MPI)
+    "retries": _number(0),  # how often a message that the cluster lost is run again
+    "reuse": _word,  # how containers are started (design section 5)
+}
+KEYS = tuple(_READERS)
+
+
+def parse_batch(value: object) -> dict[str, Any] | None:
+    """Return the object with every key, null where it was not given; None where nothing was.
+
+    Raises:
+        ValueError: names the key, says what it was and what is expected.
+    """
+    sent = read_object(value)
+    for key in sent:
+        if key not in _READERS:
+            raise ValueError(f"{key[:64]!r} is no key of it; expected {', '.join(KEYS)}.")
+    batch: dict[str, Any] = dict.fromkeys(KEYS)
+    for key, item in sent.items():
+        if item is None:
+            continue
+        try:
+            batch[key] = _READERS[key](item)
+        except ValueError as error:
+            raise ValueError(f"{key}: got {str(item)[:64]!r}, {error}.") from error
+    nodes, ntasks = batch["nodes"] or 1, batch["ntasks"] or 1
+    if nodes > ntasks:
+        raise ValueError(
+            f"nodes: got {nodes} with {ntasks} ntasks, expected a task for each node at least."
+        )
+    return batch if any(item is not None for item in batch.values()) else None
