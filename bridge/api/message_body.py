@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import tempfile
+from typing import IO, Any
 
 from flask import request
 
@@ -14,10 +16,14 @@ from bridge.core.messages import (
     PostedMessage,
     binary_message,
     json_message,
+    spooled_message,
     text_message,
 )
-from bridge.errors import InvalidField, PayloadTooLarge, UnsupportedMedia
+from bridge.errors import InvalidField, LimitReached, PayloadTooLarge, UnsupportedMedia
 from bridge.sites.model import Limits
+
+# Larger bodies are read in pieces of this size and never held whole.
+_IN_MEMORY_BYTES = 1 << 20
 
 
 def read_message(case: Case, limits: Limits) -> PostedMessage:
@@ -25,6 +31,8 @@ def read_message(case: Case, limits: Limits) -> PostedMessage:
 
     1. a field `message` of JSON, query or form, as text; 2. raw bytes; 3. a JSON object; 4. any
     other body that parses as JSON, as text.
+
+    Whoever asks closes it.
 
     Raises:
         InvalidField: malformed, or text that no process could be given.
@@ -47,13 +55,43 @@ def read_message(case: Case, limits: Limits) -> PostedMessage:
 
 def _read_binary(max_bytes: int) -> PostedMessage:
     length = request.headers.get("Content-Length")
-    if not length:
+    if not length or "Transfer-Encoding" in request.headers:
         raise InvalidField(f"Content Length required for {BINARY}.")
     if not (length.isascii() and length.isdigit()):
         raise InvalidField("Content Length must be an integer.")
     _check_length(int(length), max_bytes)
     request.max_content_length = max_bytes
-    return binary_message(request.get_data())
+    if int(length) <= _IN_MEMORY_BYTES:
+        return binary_message(request.get_data())
+    return _spool(request.stream, int(length))
+
+
+def _spool(body: IO[bytes], size: int) -> PostedMessage:
+    """Bring a large body to a file that has no name, so that nothing of it outlives this process.
+
+    In TMPDIR, else in /var/tmp: /tmp is memory on many systems. No transaction is open while the
+    client sends as slowly as it likes.
+    """
+    folder = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108  # the file has no name there
+    file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # the message has it
+    try:
+        while piece := body.read(_IN_MEMORY_BYTES):
+            _write(file, piece)
+    except BaseException:
+        file.close()
+        raise
+    return spooled_message(file, size)
+
+
+def _write(file: IO[bytes], piece: bytes) -> None:
+    try:
+        view = memoryview(piece)
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        raise LimitReached(
+            f"The bridge has no room for this message now ({error.strerror}); try again later."
+        ) from error
 
 
 def _check_length(length: int, max_bytes: int) -> None:

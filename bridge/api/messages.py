@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Literal, TypedDict
 
 from flask import Blueprint, Response, request
@@ -71,13 +72,14 @@ def post(actor_id: str) -> Response:
     """
     here = context()
     message, environment = _read(actor_id)
-    account = executor_account(
-        here.database, identity(), here.site, actor_id, here.clock, here.waits
-    )
-    with here.database.begin() as session:
-        posted = post_message(
-            session, identity(), actor_id, message, environment, here.now(), account=account
+    with closing(message):
+        account = executor_account(
+            here.database, identity(), here.site, actor_id, here.clock, here.waits
         )
+        with here.database.begin() as session:
+            posted = post_message(
+                session, identity(), actor_id, message, environment, here.now(), account=account
+            )
     if environment.get("_abaco_synchronous", "").lower() == "true":
         return _answer_at_end(posted.execution_id)
     to = links()

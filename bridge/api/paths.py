@@ -40,6 +40,9 @@ class PrefixMiddleware:
                 path = ROOT + path[len(prefix) :]
                 break
         environ["PATH_INFO"] = path
+        if "HTTP_TRANSFER_ENCODING" not in environ:
+            # With it, werkzeug takes a body that ends before its Content-Length for whole.
+            environ.pop("wsgi.input_terminated", None)
         return self._app(environ, start_response)
 
 

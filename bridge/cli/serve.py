@@ -43,7 +43,7 @@ def api(bind: str, workers: int, threads: int) -> None:
     load_public_keys(site)  # a mistake shows here, in one line, and not in each process
     check(settings.database_url)
     options = {"bind": bind, "workers": workers, "threads": threads}
-    _Server(site, settings, options).run()
+    Server(site, settings, options).run()
 
 
 class _JsonLogger(Logger):  # type: ignore[misc]
@@ -56,12 +56,12 @@ class _JsonLogger(Logger):  # type: ignore[misc]
         self.error_log.propagate = True
 
 
-class _Server(BaseApplication):  # type: ignore[misc]
+class Server(BaseApplication):  # type: ignore[misc]
     """Gunicorn with threads, set from code alone."""
 
     def __init__(self, site: Site, settings: Settings, options: dict[str, Any]) -> None:
-        self._site = site
-        self._settings = settings
+        self.site = site
+        self.settings = settings
         self._options = options | {
             "worker_class": "gthread",
             "accesslog": None,
@@ -83,4 +83,4 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Make the application; each process has connections of its own."""
-        return create_app(self._site, Database(self._settings.database_url))
+        return create_app(self.site, Database(self.settings.database_url))

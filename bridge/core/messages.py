@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from bridge.errors import InvalidField, PayloadTooLarge
 
 TEXT = "str"
 JSON = "application/json"
 BINARY = "application/octet-stream"
+
+# What stands for a binary message in answers (3.3).
+_OMITTED = "binary - omitted"
 
 # The executor of what a schedule posts, and of what another actor's event posts (4.2).
 CRON_NAME = "cron"
@@ -28,16 +31,26 @@ class PostedMessage:
         content_type: Abaco's word for it, ``_abaco_Content_Type``.
         payload: what the container gets; a text as UTF-8.
         shown: how the answer to the POST repeats it (`msg`).
+        spooled: a payload that is too large for the memory lies here, and `payload` is empty.
+        size: bytes of the whole payload.
     """
 
     content_type: str
     payload: bytes
     shown: Any
+    size: int
+    spooled: BinaryIO | None = None
+
+    def close(self) -> None:
+        """Give up the file of a payload that has one."""
+        if self.spooled is not None:
+            self.spooled.close()
 
 
 def text_message(text: str, shown: Any = None) -> PostedMessage:
     """Return a message of type ``str``; `shown` is what was posted, where that was no text."""
-    return PostedMessage(TEXT, _encode(text), text if shown is None else shown)
+    payload = _encode(text)
+    return PostedMessage(TEXT, payload, text if shown is None else shown, len(payload))
 
 
 def json_message(value: dict[str, Any]) -> PostedMessage:
@@ -45,12 +58,18 @@ def json_message(value: dict[str, Any]) -> PostedMessage:
 
     Clients parse it with ``ast.literal_eval`` (abaco_contract.md 0.5, clients.md 0.5).
     """
-    return PostedMessage(JSON, _encode(repr(value)), value)
+    payload = _encode(repr(value))
+    return PostedMessage(JSON, payload, value, len(payload))
 
 
 def binary_message(payload: bytes) -> PostedMessage:
     """Return a message of raw bytes."""
-    return PostedMessage(BINARY, payload, "binary - omitted")
+    return PostedMessage(BINARY, payload, _OMITTED, len(payload))
+
+
+def spooled_message(file: BinaryIO, size: int) -> PostedMessage:
+    """Return a message of the first `size` bytes of `file`, which lies nowhere else."""
+    return PostedMessage(BINARY, b"", _OMITTED, size, file)
 
 
 def _encode(text: str) -> bytes:

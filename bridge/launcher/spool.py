@@ -57,10 +57,13 @@ def _environment(actor: Actor) -> dict[str, str]:
     }
 
 
-def build_message(
-    message: Message, execution: Execution, api_server: str
-) -> tuple[str, bytes | None]:
-    """Return a message's line of its chunk, and its payload where that needs a file of its own.
+def needs_file(message: Message) -> bool:
+    """Whether the payload lies in a file of its own, payload/<execution id>."""
+    return message.content_type == BINARY and message.size > INLINE_BYTES
+
+
+def build_message(message: Message, execution: Execution, api_server: str) -> str:
+    """Return a message's line of its chunk.
 
     `api_server` is the URL under which containers reach the bridge, for callbacks.
     """
@@ -68,16 +71,13 @@ def build_message(
         "id": message.execution_id,
         "env": _message_environment(message, execution, api_server),
     }
-    payload: bytes | None = None
-    if message.content_type == BINARY:
-        if len(message.payload) > INLINE_BYTES:
-            line["file"] = True
-            payload = message.payload
-        else:
-            line["data"] = base64.b64encode(message.payload).decode()
+    if needs_file(message):
+        line["file"] = True
+    elif message.content_type == BINARY:
+        line["data"] = base64.b64encode(message.payload).decode()
     else:
         line["msg"] = message.payload.decode()
-    return json.dumps(line), payload
+    return json.dumps(line)
 
 
 def _message_environment(message: Message, execution: Execution, api_server: str) -> dict[str, str]:

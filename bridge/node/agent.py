@@ -15,6 +15,11 @@ verb      takes                                             gives
 hello                                                       version, uid, gid, groups, user, host
 run       argv, stdin, timeout_s, env, limit_bytes          exit_status, stdout, stderr, cut
 put       path, data, mode, new (default false)
+begin     path, mode                                        draft: the number of a file that comes
+                                                            in pieces; it has no name yet
+append    draft, data
+finish    draft                                             (its file has its name now)
+drop      draft
 read      path, offset, limit                               data, size
 list      path, limit                                       entries: name, kind, size; cut
 rename    source, target
@@ -22,12 +27,14 @@ mkdir     path, mode, parents
 remove    path
 ========  ================================================  =======================================
 
-stdin, stdout, stderr and data are base64. The environment of a command is exactly `env`.
+stdin, stdout, stderr and data are base64. The environment of a command is exactly `env`. Drafts
+that are not finished when the agent ends are dropped.
 """
 
 import base64
 import binascii
 import io
+import itertools
 import json
 import os
 import pwd
@@ -40,6 +47,7 @@ from bridge.node.refusals import Refused, TimedOut
 MAX_LINE_BYTES = 64 << 20
 MAX_OUTPUT_BYTES = 16 << 20
 OUTPUT_BYTES = 4 << 20
+MAX_DRAFTS = 4
 
 Request = Dict[str, Any]
 Answer = Dict[str, Any]
@@ -49,6 +57,10 @@ class _Malformed(Exception):
     """The request is not one that the agent knows."""
 
 
+_drafts: Dict[int, files.Draft] = {}
+_numbers = itertools.count(1)
+
+
 def serve(requests: int, answers: int) -> None:
     """Answer each line of the descriptor `requests` on `answers` until the former ends.
 
@@ -56,9 +68,13 @@ def serve(requests: int, answers: int) -> None:
     """
     moved = _move(requests, os.O_RDONLY), _move(answers, os.O_WRONLY)
     with io.open(moved[0], "rb") as source, io.open(moved[1], "wb") as target:
-        for line in iter(lambda: source.readline(MAX_LINE_BYTES + 1), b""):
-            target.write(json.dumps(_answer(line, source)).encode() + b"\n")
-            target.flush()
+        try:
+            for line in iter(lambda: source.readline(MAX_LINE_BYTES + 1), b""):
+                target.write(json.dumps(_answer(line, source)).encode() + b"\n")
+                target.flush()
+        finally:
+            for number in list(_drafts):
+                _drafts.pop(number).drop()
 
 
 def _move(handle: int, flags: int) -> int:
@@ -156,6 +172,29 @@ def _put(request: Request) -> None:
     )
 
 
+def _begin(request: Request) -> Answer:
+    if len(_drafts) >= MAX_DRAFTS:
+        raise Refused("%d files are being written already" % MAX_DRAFTS)
+    mode = _take_int(request, "mode", 0o600) & 0o777
+    number = next(_numbers)
+    _drafts[number] = files.Draft(_take_path(request, "path"), mode)
+    return {"draft": number}
+
+
+def _append(request: Request) -> None:
+    _drafts[_take_draft(request)].append(_take_bytes(request, "data"))
+
+
+def _finish(request: Request) -> None:
+    number = _take_draft(request)
+    _drafts[number].finish()
+    del _drafts[number]
+
+
+def _drop(request: Request) -> None:
+    _drafts.pop(_take_draft(request)).drop()
+
+
 def _read(request: Request) -> Answer:
     limit = _take_int(request, "limit", 1 << 20)
     return files.read(_take_path(request, "path"), _take_int(request, "offset", 0), limit)
@@ -182,6 +221,10 @@ _VERBS: Dict[str, Callable[[Request], Any]] = {
     "hello": _hello,
     "run": _run,
     "put": _put,
+    "begin": _begin,
+    "append": _append,
+    "finish": _finish,
+    "drop": _drop,
     "read": _read,
     "list": _list,
     "rename": _rename,
@@ -196,6 +239,13 @@ def _take_path(request: Request, name: str) -> str:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise _Malformed("%s is %r, expected an absolute path" % (name, value))
     return os.path.normpath(value) if value.strip("/") else "/"
+
+
+def _take_draft(request: Request) -> int:
+    number = _take_int(request, "draft", 0)
+    if number not in _drafts:
+        raise _Malformed("there is no draft %d" % number)
+    return number
 
 
 def _take_bytes(request: Request, name: str) -> bytes:

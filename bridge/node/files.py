@@ -6,6 +6,7 @@ is regular, the user's own and has no second name.
 """
 
 import base64
+import contextlib
 import errno
 import itertools
 import os
@@ -18,7 +19,61 @@ from bridge.node.refusals import Refused
 MAX_READ_BYTES = 32 << 20
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# So much of a draft is flushed at a time: the end of a large one shall not take long.
+_FLUSH_BYTES = 32 << 20
 _drafts = itertools.count(1)
+
+
+class Draft:
+    """A file under a temporary name: nobody sees it under its own before it is whole."""
+
+    def __init__(self, path: str, mode: int) -> None:
+        self._path = path
+        directory, name = os.path.split(path)
+        self._directory = directory or "."
+        self._draft = os.path.join(
+            directory, ".%s.%d.%d" % (name[:200], os.getpid(), next(_drafts))
+        )
+        self._unflushed = 0
+        self._handle = os.open(self._draft, _WRITE_FLAGS, 0o600)
+        try:
+            os.fchmod(self._handle, mode)
+        except BaseException:
+            self.drop()
+            raise
+
+    def append(self, data: bytes) -> None:
+        """Write more of it."""
+        _write_all(self._handle, data)
+        self._unflushed += len(data)
+        if self._unflushed >= _FLUSH_BYTES:
+            os.fsync(self._handle)
+            self._unflushed = 0
+
+    def finish(self, new: bool = False) -> None:
+        """Flush it and give it its name; with `new`, a file that exists is not replaced.
+
+        Raises:
+            Refused: `new`, and the file exists.
+        """
+        os.fsync(self._handle)
+        if new:
+            _link(self._draft, self._path)
+        else:
+            os.rename(self._draft, self._path)
+        self._close()
+        _sync_directory(self._directory)
+
+    def drop(self) -> None:
+        """Leave nothing behind of one that was not finished; its owner may have removed it."""
+        if self._handle >= 0:
+            self._close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._draft)
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, -1
+        os.close(handle)
 
 
 def put(path: str, data: bytes, mode: int, new: bool) -> None:
@@ -29,24 +84,13 @@ def put(path: str, data: bytes, mode: int, new: bool) -> None:
     Raises:
         Refused: `new`, and the file exists.
     """
-    directory, name = os.path.split(path)
-    draft = os.path.join(directory, ".%s.%d.%d" % (name[:200], os.getpid(), next(_drafts)))
-    handle = os.open(draft, _WRITE_FLAGS, 0o600)
+    draft = Draft(path, mode)
     try:
-        try:
-            os.fchmod(handle, mode)
-            _write_all(handle, data)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        if new:
-            _link(draft, path)
-        else:
-            os.rename(draft, path)
+        draft.append(data)
+        draft.finish(new)
     except BaseException:
-        os.unlink(draft)
+        draft.drop()
         raise
-    _sync_directory(directory or ".")
 
 
 def _link(draft: str, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,11 +10,11 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from bridge.core.statuses import ArrayStatus
-from bridge.db import Actor, Array, Execution, Image, Message
+from bridge.db import Actor, Array, Execution, Image, Message, MessagePart
 from bridge.errors import BridgeError, SlurmUnavailable, UnreadableOutput
 from bridge.launcher import ArrayContext, build_array_json, build_message, render_script
 from bridge.launcher.context import job_name
-from bridge.launcher.spool import chunk_name
+from bridge.launcher.spool import chunk_name, needs_file
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
 from bridge.sessions import UserSession
@@ -135,11 +136,33 @@ def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, numb
                 .order_by(Execution.seq)
             ).all()
         for message, execution in rows:
-            line, payload = build_message(message, execution, context.site.callback_url)
-            if payload is not None:
-                owner.put(f"{array.spool}/payload/{execution.id}", payload)
-            lines.append(line + "\n")
+            if needs_file(message):
+                path = f"{array.spool}/payload/{execution.id}"
+                owner.put_stream(path, _pieces(context, message))
+            lines.append(build_message(message, execution, context.site.callback_url) + "\n")
     owner.put(f"{array.spool}/inbox/{chunk_name(number)}", "".join(lines).encode())
+
+
+def _pieces(context: ClusterContext, message: Message) -> Iterator[bytes]:
+    """Give a payload piece by piece; one is in memory at a time.
+
+    Raises:
+        ValueError: some of it is not in the database.
+    """
+    yield message.payload
+    given = len(message.payload)
+    for number in itertools.count():
+        if given >= message.size:
+            return
+        with context.database.read() as session:
+            part = session.get(MessagePart, (message.execution_id, number))
+        if part is None:
+            raise ValueError(
+                f"Of the message of execution {message.execution_id}, {given} of {message.size} "
+                "bytes are in the database."
+            )
+        given += len(part.data)
+        yield part.data
 
 
 def _groups(context: ClusterContext, array: Array, number: int) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import BinaryIO
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
@@ -20,7 +21,7 @@ from bridge.core.ids import new_id
 from bridge.core.messages import CRON_NAME, EVENTS_NAME, PostedMessage
 from bridge.core.statuses import ExecutionStatus, Level
 from bridge.core.waits import Waits
-from bridge.db import Actor, Database, Execution, Message
+from bridge.db import Actor, Database, Execution, Message, MessagePart
 from bridge.errors import Conflict
 from bridge.services.access import find_actor
 from bridge.services.accounts import Account, find_account
@@ -29,6 +30,10 @@ from bridge.sites import Site
 # Made once: putting a statement together costs more than sending it.
 _INSERT_EXECUTION = insert(Execution)
 _INSERT_MESSAGE = insert(Message)
+_INSERT_PART = insert(MessagePart)
+
+# A larger payload lies in rows of this size.
+PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -158,11 +163,22 @@ def queue_message(
             "execution_id": execution_id,
             "content_type": message.content_type,
             "payload": message.payload,
-            "size": len(message.payload),
+            "size": message.size,
             "environment": dict(environment),
         },
     )
+    if message.spooled is not None:
+        _insert_parts(session, execution_id, message.spooled)
     return execution_id
+
+
+def _insert_parts(session: Session, execution_id: str, file: BinaryIO) -> None:
+    """Write a payload in rows, one of which is in memory at a time."""
+    file.seek(0)
+    pieces = iter(lambda: file.read(PART_BYTES), b"")
+    for number, data in enumerate(pieces):
+        row = {"execution_id": execution_id, "number": number, "data": data}
+        session.execute(_INSERT_PART, row)
 
 
 def executor_account(

@@ -11,11 +11,11 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bridge.clock import monotonic_s
-from bridge.errors import CommandTimeout, ConnectFailed, FileRefused
+from bridge.errors import CommandTimeout, ConnectFailed, FileRefused, SessionError
 from bridge.sessions.base import Completed, Entry, clean_text
 
 T = TypeVar("T")
@@ -23,6 +23,7 @@ T = TypeVar("T")
 MAX_LINE_BYTES = 64 << 20
 MAX_PUT_BYTES = 47 << 20  # as base64 in a line with the path
 MAX_OUTPUT_BYTES = 16 << 20
+PIECE_BYTES = 1 << 20  # of a file that is streamed, sent at a time
 FILE_TIMEOUT_S = 30.0
 PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
@@ -83,6 +84,20 @@ class AgentSession:
             )
         encoded = base64.b64encode(data).decode()
         self._ask({"verb": "put", "path": path, "data": encoded, "mode": mode}, _read_nothing)
+
+    def put_stream(self, path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
+        """Write a file whole, piece by piece."""
+        request = {"verb": "begin", "path": path, "mode": mode}
+        draft = self._ask(request, lambda answer: int(answer["draft"]))
+        try:
+            for piece in _cut(pieces):
+                data = base64.b64encode(piece).decode()
+                self._ask({"verb": "append", "draft": draft, "data": data}, _read_nothing)
+            self._ask({"verb": "finish", "draft": draft}, _read_nothing)
+        except BaseException:
+            with contextlib.suppress(SessionError):  # if it broke, the agent ends and drops it
+                self._ask({"verb": "drop", "draft": draft}, _read_nothing)
+            raise
 
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Return a piece of a file."""
@@ -168,6 +183,13 @@ class AgentSession:
                 raise ValueError(f"a line of over {MAX_LINE_BYTES} bytes")
         line, _, self._rest = b"".join(pieces).partition(b"\n")
         return line
+
+
+def _cut(pieces: Iterable[bytes]) -> Iterator[memoryview]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for begin in range(0, len(view), PIECE_BYTES):
+            yield view[begin : begin + PIECE_BYTES]
 
 
 class _Missing(FileRefused):

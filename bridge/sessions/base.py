@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +63,14 @@ class UserSession(Protocol):
 
     def put(self, path: str, data: bytes, mode: int = 0o600) -> None:
         """Write a file whole: under a temporary name, flushed, then renamed."""
+        ...
+
+    def put_stream(self, path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
+        """Write a file whole, as `put` does, of pieces that are never in memory together.
+
+        Nothing is left under the file's name, or another, when `pieces` raises or the session
+        breaks; a piece may be of any size.
+        """
         ...
 
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:

@@ -140,7 +140,7 @@ class Limits(_Table):
     """Limits of the whole site."""
 
     max_message_bytes: int = Field(
-        33_554_432, gt=0, le=33_554_432, description="Largest binary message, bytes."
+        500_000_000, gt=0, le=2**40, description="Largest binary message, bytes."
     )
     max_text_message_bytes: int = Field(
         1_048_576, gt=0, description="Largest form or JSON body, bytes."

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
+_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 
 
 class PostgresMissing(Exception):
@@ -19,11 +19,16 @@ class PostgresMissing(Exception):
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """Start a server in a directory of its own; give its URL; stop and remove it at the end."""
+def postgres_server(*, durable: bool = False) -> Iterator[str]:
+    """Start a server in a directory of its own; give its URL; stop and remove it at the end.
+
+    Only a `durable` one flushes what it commits to the disk.
+    """
     programs = _find_programs()
     account = _find_account()
-    directory = Path(tempfile.mkdtemp(prefix="bridge-pg-"))
+    # Not /tmp, which is memory on many systems: a durable one shall have a disk.
+    parent = os.environ.get("TMPDIR", "/var/tmp") if durable else None
+    directory = Path(tempfile.mkdtemp(prefix="bridge-pg-", dir=parent))
     try:
         if account is not None:
             os.chown(directory, account.pw_uid, account.pw_gid)
@@ -41,7 +46,8 @@ def postgres_server() -> Iterator[str]:
 
         run("initdb", "-A", "trust", "-U", "bridge", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
         log = str(directory / "log")
-        run("pg_ctl", "start", "-w", "-s", "-l", log, "-o", f"-k {directory} {_FAST}")
+        options = f"-k {directory} -c listen_addresses='' {'' if durable else _FAST}"
+        run("pg_ctl", "start", "-w", "-s", "-l", log, "-o", options)
         try:
             yield f"postgresql+psycopg://bridge@/postgres?host={directory}"
         finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,50 @@ class TestFiles:
             mine.session().put(mine.path("no", "x"), b"")
         assert kind_of(caught) == "missing"
 
+    def test_a_file_of_pieces(self, mine: Way) -> None:
+        pieces = [b"first", b"", b"x" * (3 << 20), b"last"]
+        mine.session().put_stream(mine.path("x"), iter(pieces))
+        mine.session().put_stream(mine.path("empty"), [], mode=0o644)
+        assert Path(mine.path("x")).read_bytes() == b"".join(pieces)
+        assert stat.S_IMODE(Path(mine.path("x")).stat().st_mode) == 0o600
+        assert Path(mine.path("empty")).read_bytes() == b""
+        assert stat.S_IMODE(Path(mine.path("empty")).stat().st_mode) == 0o644
+
+    def test_nobody_sees_a_part_of_it(self, mine: Way) -> None:
+        session = mine.session()
+        session.put(mine.path("x"), b"before")
+
+        def pieces() -> Iterator[bytes]:
+            yield b"half"
+            assert session.read(mine.path("x")) == b"before"
+            yield b" and half"
+
+        session.put_stream(mine.path("x"), pieces())
+        assert session.read(mine.path("x")) == b"half and half"
+        assert [entry.name for entry in session.list(mine.path())] == ["x"]
+
+    def test_pieces_that_do_not_come_leave_nothing(self, mine: Way) -> None:
+        def pieces() -> Iterator[bytes]:
+            yield b"half"
+            raise ValueError("no more")
+
+        for _ in range(10):
+            with pytest.raises(ValueError, match="no more"):
+                mine.session().put_stream(mine.path("x"), pieces())
+        assert mine.session().list(mine.path()) == []
+
+    def test_a_file_of_pieces_where_there_is_no_directory(self, mine: Way) -> None:
+        with pytest.raises(FileRefused) as caught:
+            mine.session().put_stream(mine.path("no", "x"), [b"x"])
+        assert kind_of(caught) == "missing"
+
+    def test_a_file_of_pieces_replaces_a_link(self, mine: Way) -> None:
+        Path(mine.path("target")).write_bytes(b"old")
+        Path(mine.path("x")).symlink_to("target")
+        mine.session().put_stream(mine.path("x"), [b"new"])
+        assert Path(mine.path("target")).read_bytes() == b"old"
+        assert not Path(mine.path("x")).is_symlink()
+
     def test_a_missing_file(self, mine: Way) -> None:
         with pytest.raises(FileRefused) as caught:
             mine.session().read(mine.path("x"))
@@ -218,6 +264,7 @@ class TestFiles:
         for act in (
             lambda: session.read(path),
             lambda: session.put(path, b""),
+            lambda: session.put_stream(path, [b""]),
             lambda: session.list(path),
             lambda: session.mkdir(path),
             lambda: session.remove(path),
@@ -325,6 +372,36 @@ class TestTrouble:
             session.list("/")
         assert way.session() is not session
         assert way.session().list("/")
+
+    @pytest.mark.parametrize("signal", ["KILL", "TERM"])
+    def test_an_agent_that_ends_amid_a_file_leaves_none_of_its_name(
+        self, mine: Way, signal: str
+    ) -> None:
+        session = mine.session()
+
+        def pieces() -> Iterator[bytes]:
+            yield b"half"
+            with contextlib.suppress(ConnectFailed):
+                session.run(["sh", "-c", f"kill -{signal} $PPID; sleep 5"])
+            yield b"half"
+
+        with pytest.raises(ConnectFailed):
+            session.put_stream(mine.path("x"), pieces())
+        assert "x" not in [entry.name for entry in mine.session().list(mine.path())]
+
+    def test_a_session_that_ends_amid_a_file_leaves_nothing(self, mine: Way) -> None:
+        session = mine.session()
+        pid = int(session.run(["sh", "-c", "echo $PPID"]).stdout)
+
+        def pieces() -> Iterator[bytes]:
+            yield b"half"
+            session.close()
+            yield b"half"
+
+        with pytest.raises(ConnectFailed):
+            session.put_stream(mine.path("x"), pieces())
+        sh(mine, f"while kill -0 {pid} 2>/dev/null; do sleep 0.02; done")
+        assert mine.session().list(mine.path()) == []
 
     def test_a_refusal_breaks_nothing(self, mine: Way) -> None:
         session = mine.session()

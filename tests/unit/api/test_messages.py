@@ -158,7 +158,7 @@ def test_a_binary_message_is_judged_by_its_length_before_it_is_read(
 
 
 def test_a_binary_message_may_be_larger_than_text(alice, actor, stored):
-    body = b"\x01" * 1_100_000
+    body = b"\x01" * 1_048_576
     response = alice.post(f"/{actor.id}/messages", data=body, headers={"Content-Type": BINARY})
     assert response.status_code == 200
     assert stored()[0].payload == body

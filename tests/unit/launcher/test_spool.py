@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.core.messages import BINARY, JSON, TEXT
 from bridge.db import Actor, Array, Execution, Image, Message
 from bridge.launcher import build_array_json, build_message
-from bridge.launcher.spool import INLINE_BYTES, chunk_name, chunk_number, chunk_owner
+from bridge.launcher.spool import INLINE_BYTES, chunk_name, chunk_number, chunk_owner, needs_file
 from bridge.node.messages import parse_message
 from bridge.node.spool import parse_array
 from bridge.sites import Cluster, Limits
@@ -64,7 +64,22 @@ def test_the_variables_that_all_messages_share() -> None:
     assert build(IMAGE).environment["_abaco_actor_name"] == "None"
 
 
-def build_line(message: Message, executor: str = "bob") -> tuple[str, bytes | None]:
+def make_message(
+    content_type: str,
+    payload: bytes,
+    environment: dict[str, str] | None = None,
+    size: int | None = None,
+) -> Message:
+    return Message(
+        execution_id="e1",
+        content_type=content_type,
+        payload=payload,
+        size=len(payload) if size is None else size,
+        environment=environment or {},
+    )
+
+
+def build_line(message: Message, executor: str = "bob") -> str:
     execution = Execution(id=message.execution_id, executor=executor, actor_revision=3)
     return build_message(message, execution, "https://bridge.example.org/")
 
@@ -77,10 +92,8 @@ OURS = {
 
 
 def test_the_variables_of_one_message() -> None:
-    message = Message(
-        execution_id="e1", content_type=JSON, payload=b"{}", environment={"A": "1", "x-nonce": "N"}
-    )
-    line, _ = build_line(message)
+    message = make_message(JSON, b"{}", {"A": "1", "x-nonce": "N"})
+    line = build_line(message)
     assert parse_message(line.encode()).env == {
         "MSG": "{}",
         "A": "1",
@@ -90,7 +103,7 @@ def test_the_variables_of_one_message() -> None:
         "_abaco_execution_id": "e1",
         **OURS,
     }
-    cron = parse_message(build_line(message, executor="cron")[0].encode()).env
+    cron = parse_message(build_line(message, executor="cron").encode()).env
     assert "_abaco_username" not in cron
 
 
@@ -100,11 +113,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
 @given(TEXTS, st.dictionaries(NAMES.filter(lambda name: name != "MSG"), TEXTS, max_size=3))
 def test_a_text_comes_through(text: str, environment: dict[str, str]) -> None:
-    message = Message(
-        execution_id="e1", content_type=TEXT, payload=text.encode(), environment=environment
-    )
-    line, payload = build_line(message)
-    assert payload is None
+    line = build_line(make_message(TEXT, text.encode(), environment))
     assert "\n" not in line
     found = parse_message(line.encode())
     assert (found.id, found.problem, found.in_file) == ("e1", None, False)
@@ -113,28 +122,26 @@ def test_a_text_comes_through(text: str, environment: dict[str, str]) -> None:
 
 @given(st.binary())
 def test_bytes_come_through(data: bytes) -> None:
-    line, payload = build_line(
-        Message(execution_id="e1", content_type=BINARY, payload=data, environment={})
-    )
-    found = parse_message(line.encode())
-    assert (payload, found.data, found.problem) == (None, data, None)
+    found = parse_message(build_line(make_message(BINARY, data)).encode())
+    assert (found.data, found.problem) == (data, None)
     assert "MSG" not in found.env
 
 
 @pytest.mark.parametrize(("size", "in_file"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
 def test_many_bytes_come_in_a_file(size: int, in_file: bool) -> None:
-    data = b"x" * size
-    line, payload = build_line(
-        Message(execution_id="e1", content_type=BINARY, payload=data, environment={})
-    )
-    found = parse_message(line.encode())
-    assert found.in_file is in_file
-    assert payload == (data if in_file else None)
+    message = make_message(BINARY, b"x" * size)
+    assert parse_message(build_line(message).encode()).in_file is in_file
+    assert needs_file(message) is in_file
+
+
+def test_what_lies_in_parts_comes_in_a_file() -> None:
+    message = make_message(BINARY, b"", size=5_000_000)
+    assert parse_message(build_line(message).encode()).in_file
 
 
 def test_a_json_message_is_a_text() -> None:
-    message = Message(execution_id="e", content_type=JSON, payload=b"{'a': 1}", environment={})
-    assert parse_message(build_line(message)[0].encode()).env["MSG"] == "{'a': 1}"
+    message = make_message(JSON, b"{'a': 1}")
+    assert parse_message(build_line(message).encode()).env["MSG"] == "{'a': 1}"
 
 
 @pytest.mark.parametrize("number", [1, 42, 999_999])

@@ -98,6 +98,11 @@ def test_it_says_who_it_is(agent):
         b'{"id":1,"verb":"read","path":"/etc/hostname","limit":1e400}',
         b'{"id":1,"verb":"put","path":"/tmp/x","data":"***"}',
         b'{"id":1,"verb":"put","path":"/tmp/x","data":5}',
+        b'{"id":1,"verb":"begin"}',
+        b'{"id":1,"verb":"append","draft":1,"data":""}',
+        b'{"id":1,"verb":"append","draft":"x","data":""}',
+        b'{"id":1,"verb":"finish"}',
+        b'{"id":1,"verb":"drop","draft":-1}',
         b'{"id":1,"verb":"run","argv":[]}',
         b'{"id":1,"verb":"run","argv":"ls"}',
         b'{"id":1,"verb":"run","argv":["a\\u0000b"]}',
@@ -379,3 +384,51 @@ def test_remove_follows_no_link(agent, tmp_path):
     assert names(tmp_path) == ["keep"]
     assert names(tmp_path / "keep") == ["file"]
     assert agent.refused("remove", path=tmp_path / "tree") == "missing"
+
+
+def test_a_file_in_pieces(agent, tmp_path):
+    draft = agent.done("begin", path=tmp_path / "x", mode=0o640)["draft"]
+    agent.done("append", draft=draft, data=encode(b"a\0"))
+    assert agent.ask("append", draft=draft, data="***")["kind"] == "failed"
+    agent.done("append", draft=draft, data=encode(b"b"))
+    assert not (tmp_path / "x").exists()
+    agent.done("finish", draft=draft)
+
+    assert (tmp_path / "x").read_bytes() == b"a\0b"
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+    assert names(tmp_path) == ["x"]
+    assert agent.refused("append", draft=draft, data="") == "failed"
+
+
+def test_files_in_pieces_are_few_at_a_time(agent, tmp_path):
+    drafts = [agent.done("begin", path=tmp_path / str(n))["draft"] for n in range(4)]
+
+    assert agent.refused("begin", path=tmp_path / "more") == "refused"
+    agent.done("drop", draft=drafts[0])
+    agent.done("begin", path=tmp_path / "more")
+    assert len(names(tmp_path)) == 4
+
+
+def test_what_was_not_finished_goes_when_the_agent_ends(program, tmp_path):
+    agent = Agent(program)
+    draft = agent.done("begin", path=tmp_path / "x")["draft"]
+    agent.done("append", draft=draft, data=encode(b"half"))
+    gone = agent.done("begin", path=tmp_path / "y")["draft"]
+    hidden = next(name for name in names(tmp_path) if name.startswith(".y."))
+    (tmp_path / hidden).unlink()
+    assert gone != draft
+
+    agent.process.stdin.close()
+    assert agent.process.wait(10) == 0
+    agent.process.stdout.close()
+
+    assert names(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_finished_can_be_dropped(agent, tmp_path):
+    (tmp_path / "x").mkdir()
+    draft = agent.done("begin", path=tmp_path / "x")["draft"]
+
+    assert agent.refused("finish", draft=draft) == "refused"
+    agent.done("drop", draft=draft)
+    assert names(tmp_path) == ["x"]

@@ -11,7 +11,7 @@ from sqlalchemy import event, select
 
 from bridge.core.messages import BINARY
 from bridge.core.statuses import ArrayStatus
-from bridge.db import Array, Worker
+from bridge.db import Array, MessagePart, Worker
 from bridge.errors import (
     BridgeError,
     CommandTimeout,
@@ -224,6 +224,28 @@ class TestSpool:
         programs = [about for verb, about in world.sessions.asked if "node-" in str(about)]
         assert len(programs) == 1
 
+    def test_a_payload_in_parts_comes_whole(self, world: World) -> None:
+        parts = [b"1" * 100_000, b"2" * 100_000, b"3"]
+        [one] = world.post(world.actor(), content_type=BINARY, payload=b"", size=200_001)
+        with world.database.begin() as session:
+            for number, data in enumerate(parts):
+                session.add(MessagePart(execution_id=one, number=number, data=data))
+
+        world.tick(2)
+
+        payload = Path(world.array().spool) / "payload" / one
+        assert payload.read_bytes() == b"".join(parts)
+
+    def test_a_payload_that_is_not_all_there_ends_its_array(self, world: World) -> None:
+        [one] = world.post(world.actor(), content_type=BINARY, payload=b"", size=200_001)
+        with world.database.begin() as session:
+            session.add(MessagePart(execution_id=one, number=0, data=b"x"))
+
+        world.tick(2)
+
+        assert "1 of 200001 bytes" in world.array().reason
+        assert world.slurm.jobs == {}
+
     def test_payloads_are_not_held_all_at_once(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -244,12 +266,6 @@ class TestSpool:
         assert sorted(path.name for path in payloads.iterdir()) == sorted(ids)
         world.run_dry()
         assert world.statuses(ids) == [GOOD] * 7
-
-    def test_a_message_as_large_as_may_be(self, world: World) -> None:
-        size = world.context.site.limits.max_message_bytes
-        [one] = world.post(world.actor(), content_type=BINARY, payload=b"x" * size)
-        world.tick(2)
-        assert (Path(world.array().spool) / "payload" / one).stat().st_size == size
 
     def test_texts_of_every_kind(self, world: World) -> None:
         actor = world.actor()

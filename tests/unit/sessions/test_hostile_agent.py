@@ -68,6 +68,7 @@ def every_verb(session: AgentSession) -> list[Callable[[], object]]:
         lambda: session.mkdir("/x"),
         lambda: session.remove("/x"),
         session.hello,
+        lambda: session.put_stream("/x", [b"x"]),
     ]
 
 
@@ -86,7 +87,7 @@ def every_verb(session: AgentSession) -> list[Callable[[], object]]:
     ],
     ids=["text", "bytes", "null", "list", "no id", "wrong id", "deep", "long number", "the end"],
 )
-@pytest.mark.parametrize("verb", range(8))
+@pytest.mark.parametrize("verb", range(9))
 def test_an_answer_of_another_form_breaks_the_session(play: Play, line: bytes, verb: int) -> None:
     session = play(line)
 
@@ -139,7 +140,7 @@ def test_more_than_was_asked_for_is_not_taken(play: Play) -> None:
     assert session.read("/x", 0, 3) == b"hel"
 
 
-@pytest.mark.parametrize("verb", range(8))
+@pytest.mark.parametrize("verb", range(9))
 def test_a_timeout_is_one_whatever_was_asked(play: Play, verb: int) -> None:
     session = play(refuse(kind="timeout", message="slow"))
 
@@ -180,7 +181,7 @@ def test_a_line_without_end_is_given_up(play: Play, monkeypatch: pytest.MonkeyPa
         session.read("/x")
 
 
-@pytest.mark.parametrize("verb", range(8))
+@pytest.mark.parametrize("verb", range(9))
 def test_an_agent_that_says_nothing_is_not_waited_for(play: Play, verb: int) -> None:
     session = play(lambda _request: b" ", answer_s=0.01)
 
@@ -238,12 +239,52 @@ def test_the_largest_file_fits_into_a_line() -> None:
     assert agent.MAX_PUT_BYTES * 4 / 3 + 2 * len(path) + 1000 < agent.MAX_LINE_BYTES
 
 
+@pytest.mark.parametrize("draft", [None, "x", [], {}, 1e999])
+def test_a_draft_s_number_is_read_without_trust(play: Play, draft: object) -> None:
+    session = play(reply(draft=draft))
+
+    with pytest.raises(ConnectFailed):
+        session.put_stream("/x", [b"x"])
+
+    assert session.broken
+
+
+def test_a_refusal_amid_a_file_drops_it_and_is_told(play: Play) -> None:
+    asked = []
+
+    def answer(request: dict[str, Any]) -> bytes:
+        asked.append(request["verb"])
+        if request["verb"] == "append":
+            return refuse(kind="refused", message="the disk is full")(request)
+        return reply(draft=3)(request)
+
+    session = play(answer)
+
+    with pytest.raises(FileRefused, match="the disk is full"):
+        session.put_stream("/x", [b"x", b"y"])
+
+    assert asked == ["begin", "append", "drop"]
+    assert not session.broken
+
+
+def test_an_agent_that_refuses_even_to_drop_hides_nothing(play: Play) -> None:
+    def answer(request: dict[str, Any]) -> bytes:
+        if request["verb"] == "begin":
+            return reply(draft=3)(request)
+        return refuse(kind="failed", message=request["verb"])(request)
+
+    with pytest.raises(FileRefused, match="append"):
+        play(answer).put_stream("/x", [b"x"])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda children: (
         st.lists(children, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["id", "ok", "kind", "entries", "name", "size", "data", "stdout"]),
+            st.sampled_from(
+                ["id", "ok", "kind", "entries", "name", "size", "data", "stdout", "draft"]
+            ),
             children,
             max_size=5,
         )
@@ -252,7 +293,7 @@ JSON = st.recursive(
 )
 
 
-@given(verb=st.integers(0, 7), answer=JSON, number=st.booleans())
+@given(verb=st.integers(0, 8), answer=JSON, number=st.booleans())
 def test_whatever_comes_is_an_error_of_ours_or_of_the_form(
     verb: int, answer: Any, number: bool
 ) -> None:

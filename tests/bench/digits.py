@@ -1,17 +1,14 @@
-"""``make bench``: the bridge beside the plain loop, in one run, on the same nodes and slots.
+"""Containers a second: the bridge beside the plain loop, in one run, on the same nodes and slots.
 
 The plain loop is `xargs -P` on each node with the very `apptainer exec` line that a worker uses,
-less the shim that reports the start. Results go to build/bench.json.
+less the shim that reports the start.
 """
 
 from __future__ import annotations
 
-import json
-import platform
 import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from bridge.node.container import build_launch
 from bridge.node.messages import Message
@@ -19,12 +16,11 @@ from bridge.node.spool import Array
 from bridge.sandbox import Sandbox
 from bridge.sandbox.demo import USER, run_demo
 
-RESULTS = Path("build/bench.json")
 WORKERS = 4  # max_workers_per_actor of the sandbox's site file: the bridge's slots
 
 
-def main() -> None:
-    """Measure, print and write down."""
+def measure_digits() -> tuple[dict[str, float], dict[str, float]]:
+    """Return (ratios, figures) of the demo's 500 digits."""
     sandbox = Sandbox("bench")
     sandbox.up(nodes=2, port=0, say=print)
     try:
@@ -38,20 +34,15 @@ def main() -> None:
     print(f"bridge     {bridge_rate:6.2f} executions/s  ({report.complete} in {report.seconds} s)")
     print(f"plain loop {loop_rate:6.2f} containers/s  ({count} in {loop_s:.2f} s)")
     print(f"ratio      {ratio:6.2f}")
-    RESULTS.parent.mkdir(exist_ok=True)
     figures = {
-        "ratios": {"digits_none_vs_loop": round(ratio, 3)},
-        "figures": {
-            "bridge_executions_per_s": round(bridge_rate, 3),
-            "loop_containers_per_s": round(loop_rate, 3),
-            "bridge_s": report.seconds,
-            "loop_s": round(loop_s, 2),
-            "count": count,
-            "slots": WORKERS,
-        },
-        "machine": {"cpu": platform.processor() or platform.machine(), "os": platform.release()},
+        "bridge_executions_per_s": round(bridge_rate, 3),
+        "loop_containers_per_s": round(loop_rate, 3),
+        "bridge_s": report.seconds,
+        "loop_s": round(loop_s, 2),
+        "count": count,
+        "slots": WORKERS,
     }
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return {"digits_none_vs_loop": round(ratio, 3)}, figures
 
 
 def run_plain_loop(sandbox: Sandbox) -> tuple[float, int]:
@@ -101,7 +92,3 @@ def plain_line(sif: str) -> list[str]:
     launch = build_launch(array, Message(id="", env={}), {}, {}, "")
     words = [word.decode() for word in launch.argv]
     return words[: words.index(sif) + 1] + command
-
-
-if __name__ == "__main__":
-    main()
