@@ -7,6 +7,7 @@ from flask import Flask, Response, current_app, g, request
 from bridge.api import (
     actors,
     cors,
+    docs,
     errors,
     executions,
     messages,
@@ -23,6 +24,17 @@ from bridge.clock import Clock, SystemClock
 from bridge.core.waits import Waits
 from bridge.db import Database
 from bridge.sites import Site
+
+_RESOURCES = (
+    actors,
+    messages,
+    executions,
+    results,
+    state,
+    openapi,
+    docs,
+    tapis,
+)
 
 
 def create_app(
@@ -45,7 +57,7 @@ def create_app(
     app.url_map.merge_slashes = False  # the middleware folds them, without a redirect
     app.config["MAX_CONTENT_LENGTH"] = site.limits.max_text_message_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = site.limits.max_text_message_bytes
-    for resource in (actors, messages, executions, results, state, openapi, tapis):
+    for resource in _RESOURCES:
         app.register_blueprint(resource.blueprint)
     app.before_request(_authenticate)
     app.after_request(cors.allow_origin)

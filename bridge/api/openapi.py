@@ -36,6 +36,7 @@ _PATH_PARAMETERS = {
     "nonce_id": "A nonce's id.",
     "alias": "An alias.",
     "name": "A config's name.",
+    "asset": "A file's name.",
     "search_type": "What is searched: actors, executions, workers or logs.",
 }
 _REFUSALS = {
