@@ -348,6 +348,9 @@ class Execution(Base):
         Index("ix_executions_queue", "actor_id", "status", "seq",
               sqlite_where=text("status = 'SUBMITTED' and array_id is null"),
               postgresql_where=text("status = 'SUBMITTED' and array_id is null")),
+        Index("ix_executions_cancel", "array_id",
+              sqlite_where=text("cancel_requested_at is not null and cancel_sent_at is null"),
+              postgresql_where=text("cancel_requested_at is not null and cancel_sent_at is null")),
         Index("ix_executions_array_open", "array_id", "seq",
               sqlite_where=text("status in ('SUBMITTED', 'RUNNING') and array_id is not null"),
               postgresql_where=text("status in ('SUBMITTED', 'RUNNING') and array_id is not null")),
@@ -366,6 +369,7 @@ class Execution(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(128))
     # Somebody wants it ended: a force quit, or the delete of one that a plan has taken already.
     cancel_requested_at: Mapped[datetime | None]
+    cancel_sent_at: Mapped[datetime | None]  # the order lies in the spool
     attempt: Mapped[int] = mapped_column(default=1)  # more than 1: lost before, and asked for again
     hops: Mapped[int] = mapped_column(default=0)  # links between actors that led to it
     status: Mapped[ExecutionStatus] = mapped_column(status_column(ExecutionStatus))
@@ -382,6 +386,10 @@ class Execution(Base):
     cpu: Mapped[int] = mapped_column(BigInteger, default=0)  # nanoseconds
     io: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes read and written
     max_rss_kib: Mapped[int] = mapped_column(BigInteger, default=0)
+    # What its container has sent so far, for numbering and for the limit; also what nobody can get
+    # any more.
+    result_count: Mapped[int] = mapped_column(default=0)
+    result_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     exit_code: Mapped[int | None]
     final_state: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     reason: Mapped[str] = mapped_column(Text, default="")

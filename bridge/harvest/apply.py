@@ -16,6 +16,7 @@ from bridge.harvest.records import Finished, Joined, Record, Started
 from bridge.sites import Limits
 
 TRUNCATED = " LOG LIMIT EXCEEDED; this execution log was TRUNCATED!"
+CANCELLED = "Cancelled before it ran."  # where who did it is not on record
 MAX_PLANS = 5  # a message that this many arrays took and none started is given up
 _NEVER = "0001-01-01T00:00:00Z"  # what Docker writes for a time that has not come
 _OPEN = (ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING)
@@ -63,7 +64,11 @@ def apply_records(
                 worker.status = WorkerStatus.BUSY
         elif isinstance(record, Finished):
             execution = known.get(record.execution_id)
-            if execution is not None and not execution.status.is_final:
+            if execution is None or execution.status.is_final:
+                continue
+            if record.ended_by == "cancel" and execution.status is ExecutionStatus.SUBMITTED:
+                _end_all(session, [execution], None, now)  # it was never started
+            else:
                 execution.worker_id = worker.id
                 _finish(session, array, actor, execution, record, logs, limits, now)
                 worker.status = WorkerStatus.READY
@@ -102,6 +107,7 @@ def _finish(
         execution.reason = record.runtime_error or "Slurm ended the worker while this ran."
     else:
         execution.status = ExecutionStatus.COMPLETE
+        execution.reason = ""
         execution.exit_code = record.exit_code
         ran_s = (finish - start).total_seconds()
         mean = actor.mean_run_s
@@ -160,9 +166,17 @@ def _keep_log(
 def end_lost(session: Session, which: ColumnElement[bool], reason: str, now: datetime) -> int:
     """End the open executions of `which` ERROR with `reason`; return how many."""
     executions = session.scalars(select(Execution).where(which, Execution.status.in_(_OPEN))).all()
+    _end_all(session, executions, reason, now)
+    return len(executions)
+
+
+def _end_all(
+    session: Session, executions: Sequence[Execution], reason: str | None, now: datetime
+) -> None:
+    """End `executions` ERROR; without a reason they were cancelled before they ran."""
     for execution in executions:
         execution.status = ExecutionStatus.ERROR
-        execution.reason = reason
+        execution.reason = reason or execution.reason or CANCELLED
         execution.finish_time = now
         if execution.start_time is not None:
             execution.runtime = max(0, int((now - execution.start_time).total_seconds()))
@@ -172,7 +186,6 @@ def end_lost(session: Session, which: ColumnElement[bool], reason: str, now: dat
         record_executions(session, actor, [e for e in executions if e.actor_id == actor_id], now)
     ids = [execution.id for execution in executions]
     session.execute(delete(Message).where(Message.execution_id.in_(ids)))
-    return len(ids)
 
 
 def requeue(
@@ -180,8 +193,8 @@ def requeue(
 ) -> int:
     """Give executions of `array` that were never started back to the queue; return how many.
 
-    Those of a deleted actor end ERROR, and so do those that too many arrays took in vain: an array
-    or worker that started others in its time does not count.
+    Those of a deleted actor end ERROR, those that somebody wanted ended, and those that too many
+    arrays took in vain: an array or worker that started others in its time does not count.
     """
     mine = which & (Execution.array_id == array.id)
     mine &= Execution.status == ExecutionStatus.SUBMITTED
@@ -198,10 +211,12 @@ def requeue(
         )
     done = session.execute(
         update(Execution)
-        .where(mine)
+        .where(mine, Execution.cancel_requested_at.is_(None))
         .values(array_id=None, chunk=None, plan_count=Execution.plan_count - (0 if in_vain else 1))
         .execution_options(synchronize_session=False)
     )
+    # After the update, which waited for whoever was about to ask for the end of one of them.
+    _end_all(session, session.scalars(select(Execution).where(mine)).all(), None, now)
     return int(done.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as of every UPDATE
 
 

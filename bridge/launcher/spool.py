@@ -14,6 +14,9 @@ from bridge.sites import Cluster, Limits
 # Up to here a log travels in the journal and a binary message in its line: small executions cost
 # no file of their own.
 INLINE_BYTES = 64 * 1024
+FOLDERS = (
+    "inbox", "claimed", "returned", "payload", "journal", "logs", "results", "cancel", "leave",
+)  # fmt: skip
 
 
 def build_array_json(
@@ -38,6 +41,10 @@ def build_array_json(
         "kill_grace_s": cluster.kill_grace_s,
         "idle_timeout_s": 0,
         "time_limit_s": array.request["time_limit_s"],
+        "memory_mib": array.request.get("message_memory_mib", 0),
+        "max_result_bytes": limits.max_result_bytes,
+        "ntasks": array.request.get("ntasks", 1),
+        "gpus": bool(array.request.get("gpus", 0)),
         "reuse": "none",
     }
     return json.dumps(document, indent=1).encode()

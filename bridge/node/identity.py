@@ -10,6 +10,11 @@ class Identity(NamedTuple):
     job: int
     array_job: int
 
+    @property
+    def task(self) -> str:
+        """The index of the array task, which a restart does not change."""
+        return self.name.partition(".")[0]
+
 
 def read_identity(environ: Mapping[str, str]) -> Identity:
     """Return the identity that Slurm gave this task; outside of Slurm, one to try things with.

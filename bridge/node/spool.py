@@ -34,6 +34,10 @@ class Array(NamedTuple):
     kill_grace_s: float
     idle_timeout_s: float
     time_limit_s: float
+    memory_mib: int
+    max_result_bytes: int
+    ntasks: int
+    gpus: bool
     reuse: str
 
 
@@ -109,7 +113,11 @@ class Spool:
         return None
 
     def has_order(self, *names: str) -> bool:
-        """Whether the bridge has given this order: ``stop`` or ``cancel``, an execution id."""
+        """Whether the bridge has given this order.
+
+        Args:
+            names: ``stop``, or ``cancel`` and an execution's id, or ``leave`` and a task's index.
+        """
         try:
             directory = os.open(self.path(*names[:-1]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
@@ -179,12 +187,16 @@ def parse_array(document: Dict[str, Any]) -> Array:
         workdir=None if workdir is None else _text(document, "workdir"),
         binds=_binds(document),
         environment=_environment(document),
-        log_limit_bytes=int(_number(document, "log_limit_bytes")),
-        inline_log_bytes=int(_number(document, "inline_log_bytes")),
+        log_limit_bytes=_count(document, "log_limit_bytes"),
+        inline_log_bytes=_count(document, "inline_log_bytes"),
         max_run_time_s=_number(document, "max_run_time_s"),
         kill_grace_s=_number(document, "kill_grace_s"),
         idle_timeout_s=_number(document, "idle_timeout_s"),
         time_limit_s=_number(document, "time_limit_s"),
+        memory_mib=_count(document, "memory_mib"),
+        max_result_bytes=_count(document, "max_result_bytes"),
+        ntasks=_count(document, "ntasks"),
+        gpus=_flag(document, "gpus"),
         reuse=_text(document, "reuse"),
     )
 
@@ -207,6 +219,17 @@ def _number(document: Dict[str, Any], name: str) -> float:
     value = document.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise SpoolError("%s is %r, expected a number, 0 or more" % (name, value))
+    return value
+
+
+def _count(document: Dict[str, Any], name: str) -> int:
+    return int(_number(document, name))
+
+
+def _flag(document: Dict[str, Any], name: str) -> bool:
+    value = document.get(name)
+    if not isinstance(value, bool):
+        raise SpoolError("%s is %r, expected true or false" % (name, value))
     return value
 
 

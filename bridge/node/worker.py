@@ -17,6 +17,7 @@ from bridge.node.signals import Signals
 from bridge.node.spool import Array, Chunk, Spool
 from bridge.node.starter import RUNTIME_FAILED, TERMINATED, Ending, Outcome, Starter
 
+CANCEL_GRACE_S = 5.0  # a force quit is over in 10 s, the way of the order and the report included
 END_GRACE_S = 3.0  # when the whole task ends: Slurm's own grace (KillWait) may be 5 s
 FENCE_EVERY = 10  # looks at the orders for one look at the journal's name
 IDLE_FIRST_S, IDLE_LONGEST_S, IDLE_SHARE = 0.05, 5.0, 0.1
@@ -101,6 +102,8 @@ class Worker:
             return "signal"
         if self._spool.has_order("stop"):
             return "stop"
+        if self._spool.has_order("leave", self._identity.task):
+            return "leave"
         return "" if self._deadline.has_room() else "time"
 
     def _run(self, message: Message) -> None:
@@ -161,7 +164,7 @@ class Worker:
         if limit_s and time.monotonic() - begun >= limit_s:
             return Ending("time_limit", grace_s)
         if self._spool.has_order("cancel", message.id):
-            return Ending("cancel", grace_s)
+            return Ending("cancel", min(grace_s, CANCEL_GRACE_S))
         try:
             if fence:
                 self._journal.check()

@@ -23,7 +23,7 @@ from bridge.scheduler.images import image_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.plan import plan_tick
-from bridge.scheduler.stop import stop_tick
+from bridge.scheduler.stop import cancel_tick, stop_tick
 from bridge.scheduler.submit import due_again, submit_array
 from bridge.scheduler.users import users_tick
 from bridge.scheduler.watch import watch_tick
@@ -79,6 +79,7 @@ class SchedulerLoop:
             self._harvest_due = now + HARVEST_S
         if watch:
             self._watch_due = now + WATCH_S
+        self._each(cancel_tick)
         self._each(_plan_and_submit)
         if harvest:
             self._each(_harvest_and_close)

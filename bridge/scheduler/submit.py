@@ -14,7 +14,7 @@ from bridge.db import Actor, Array, Execution, Image, Message, MessagePart
 from bridge.errors import BridgeError, SlurmUnavailable, UnreadableOutput
 from bridge.launcher import ArrayContext, build_array_json, build_message, render_script
 from bridge.launcher.context import job_name
-from bridge.launcher.spool import chunk_name, needs_file
+from bridge.launcher.spool import FOLDERS, chunk_name, needs_file
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
 from bridge.sessions import UserSession
@@ -114,7 +114,7 @@ def write_spool(context: ClusterContext, owner: UserSession, array: Array) -> No
     owner.mkdir(root)
     if not any(entry.name == program.rpartition("/")[2] for entry in owner.list(root)):
         owner.put(program, context.program[0])
-    for folder in ("inbox", "claimed", "returned", "payload", "journal", "logs", "cancel"):
+    for folder in FOLDERS:
         owner.mkdir(f"{array.spool}/{folder}")
     for number in range(1, len(array.chunk_sizes) + 1):
         _write_chunk(context, owner, array, number)

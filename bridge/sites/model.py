@@ -150,6 +150,13 @@ class Limits(_Table):
     )
     log_ex_s: int = Field(43_200, gt=0, description="Lifetime of a log, seconds.")
     log_ex_limit_s: int = Field(2_592_000, gt=0, description="Longest `log_ex` granted, seconds.")
+    max_result_bytes: int = Field(
+        67_108_864,
+        gt=0,
+        le=1 << 30,
+        description="Results of one execution together, bytes; each counts 1 KiB at least.",
+    )
+    result_lifetime_s: int = Field(604_800, gt=0, description="Lifetime of a result, seconds.")
 
 
 class Site(_Table):

@@ -87,6 +87,10 @@ def plain_line(sif: str) -> list[str]:
         kill_grace_s=0,
         idle_timeout_s=0,
         time_limit_s=0,
+        memory_mib=0,
+        max_result_bytes=0,
+        ntasks=1,
+        gpus=False,
         reuse="none",
     )
     launch = build_launch(array, Message(id="", env={}), {}, {}, "")

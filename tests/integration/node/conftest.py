@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from bridge.launcher.spool import FOLDERS
 from bridge.node import PROTOCOL_VERSION
 from bridge.node.build import build_zipapp
 from bridge.sandbox import Sandbox
 
 ROOT = "/scratch/alice/node-tests"
-FOLDERS = ("inbox", "claimed", "returned", "payload", "journal", "logs", "cancel")
 _WRITE = """\
 import json, os, sys
 for path, text in json.load(sys.stdin).items():
@@ -97,6 +97,10 @@ class Node:
             "kill_grace_s": 2,
             "idle_timeout_s": 0,
             "time_limit_s": 3600,
+            "memory_mib": 0,
+            "max_result_bytes": 1 << 20,
+            "ntasks": 1,
+            "gpus": False,
             "reuse": "none",
             **fields,
         }

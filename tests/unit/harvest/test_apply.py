@@ -117,7 +117,9 @@ class TestStatuses:
 
     @pytest.mark.parametrize("ended_by", ["cancel", "time_limit"])
     def test_a_container_that_was_ended_ran(self, scene: Scene, end: End, ended_by: str) -> None:
-        scene.apply(end(scene.ids[0], exit_code=143, ended_by=ended_by))
+        scene.apply(
+            Started(moment(10), scene.ids[0]), end(scene.ids[0], exit_code=143, ended_by=ended_by)
+        )
         assert scene.execution(scene.ids[0]).status is COMPLETE
 
     def test_what_slurm_ended_is_an_error(self, scene: Scene, end: End) -> None:

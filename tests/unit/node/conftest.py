@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
+from bridge.launcher.spool import FOLDERS
 from bridge.node import PROTOCOL_VERSION
 from bridge.node.build import build_zipapp
-
-FOLDERS = ("inbox", "claimed", "returned", "payload", "journal", "logs", "cancel")
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +62,10 @@ class SpoolFolder:
             "kill_grace_s": 1,
             "idle_timeout_s": 0,
             "time_limit_s": 3600,
+            "memory_mib": 0,
+            "max_result_bytes": 1 << 20,
+            "ntasks": 1,
+            "gpus": False,
             "reuse": "none",
         }
         for folder in FOLDERS:

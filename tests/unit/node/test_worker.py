@@ -399,3 +399,16 @@ def test_a_file_server_that_hiccups_ends_no_container(spool, monkeypatch):
     assert worker.look_around(parse_message(b'{"id":"a"}'), time.monotonic(), True) is None
     monkeypatch.undo()
     assert worker.look_around(parse_message(b'{"id":"a"}'), time.monotonic(), True).why == "fenced"
+
+
+def test_an_order_to_leave_is_for_one_task_and_all_its_restarts(spool, make_message):
+    spool.write(["true"])
+    spool.add_messages(2, per_chunk=1)
+    (spool.root / "leave" / "1").touch()
+
+    left = spool.work(1, restart=1)[-1]
+    assert (left["why"], left["remaining"]) == ("leave", [])
+    assert spool.starts() == []
+
+    spool.work(11)
+    assert spool.starts() == ["m0", "m1"]

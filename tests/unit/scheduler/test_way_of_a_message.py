@@ -93,7 +93,8 @@ def test_the_spool_is_as_the_protocol_says(world: World) -> None:
     array = world.array()
     root = Path(array.spool)
     assert sorted(path.name for path in root.iterdir()) == [
-        "array.json", "cancel", "claimed", "inbox", "journal", "logs", "payload", "returned",
+        "array.json", "cancel", "claimed", "inbox", "journal", "leave", "logs", "payload",
+        "results", "returned",
     ]  # fmt: skip
     assert root.stat().st_mode & 0o777 == 0o700
     chunks = sorted((root / "inbox").iterdir())

@@ -19,6 +19,7 @@ from bridge.node.journal import Journal
 from bridge.node.spool import Chunk, Spool, SpoolError
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.loop import _harvest_and_close, _plan_and_submit, _watch
+from bridge.scheduler.stop import cancel_tick
 from bridge.sessions import SessionPool, UserSession
 from bridge.sites import Site
 from bridge.slurm.fake import FakeSlurm
@@ -125,6 +126,7 @@ class World:
         """Let time pass and do one round of everything, as the loop does."""
         self.clock.push(seconds)
         context = context or self.context
+        cancel_tick(context)
         _plan_and_submit(context)
         _harvest_and_close(context)
         _watch(context)
@@ -277,6 +279,9 @@ class Hand:
         """Work until there is nothing left, and leave."""
         while self.claim():
             while self.todo:
+                if self.spool.has_order("cancel", self.todo[0]):
+                    self.finish(self.todo.pop(0), 143, ended_by="cancel")
+                    continue
                 one = self.begin()
                 each(one)
                 self.finish(one)

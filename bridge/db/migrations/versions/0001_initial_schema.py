@@ -505,6 +505,7 @@ def upgrade() -> None:
         sa.Column("executor_gid", sa.BigInteger(), nullable=True),
         sa.Column("idempotency_key", sa.String(length=128), nullable=True),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cancel_sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("hops", sa.Integer(), nullable=False),
         sa.Column(
@@ -532,6 +533,8 @@ def upgrade() -> None:
         sa.Column("cpu", sa.BigInteger(), nullable=False),
         sa.Column("io", sa.BigInteger(), nullable=False),
         sa.Column("max_rss_kib", sa.BigInteger(), nullable=False),
+        sa.Column("result_count", sa.Integer(), nullable=False),
+        sa.Column("result_bytes", sa.BigInteger(), nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("final_state", sa.JSON(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -564,6 +567,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("status in ('SUBMITTED', 'RUNNING') and array_id is not null"),
             postgresql_where=sa.text("status in ('SUBMITTED', 'RUNNING') and array_id is not null"),
+        )
+        batch_op.create_index(
+            "ix_executions_cancel",
+            ["array_id"],
+            unique=False,
+            sqlite_where=sa.text("cancel_requested_at is not null and cancel_sent_at is null"),
+            postgresql_where=sa.text("cancel_requested_at is not null and cancel_sent_at is null"),
         )
         batch_op.create_index(
             "ix_executions_queue",
@@ -646,6 +656,11 @@ def downgrade() -> None:
             "ix_executions_queue",
             sqlite_where=sa.text("status = 'SUBMITTED' and array_id is null"),
             postgresql_where=sa.text("status = 'SUBMITTED' and array_id is null"),
+        )
+        batch_op.drop_index(
+            "ix_executions_cancel",
+            sqlite_where=sa.text("cancel_requested_at is not null and cancel_sent_at is null"),
+            postgresql_where=sa.text("cancel_requested_at is not null and cancel_sent_at is null"),
         )
         batch_op.drop_index(
             "ix_executions_array_open",
