@@ -24,6 +24,9 @@ Drawing (a test keeps it true):
         SiteConfigError
         DatabaseError
         SandboxError
+        WebhookError
+            WebhookRefused
+            WebhookFailed
         ClusterError
             SessionError
                 ConnectFailed
@@ -141,6 +144,20 @@ class DatabaseError(BridgeError):
 
 class SandboxError(BridgeError):
     """The sandbox cannot be built, started or reached."""
+
+
+class WebhookError(BridgeError):
+    """An event was not taken by its webhook."""
+
+
+class WebhookRefused(WebhookError):
+    """The webhook cannot be used, or does not want this event: it is not tried again."""
+
+
+class WebhookFailed(WebhookError):
+    """The webhook did not answer, or not with success; it is tried again."""
+
+    retryable = True
 
 
 class ClusterError(BridgeError):

@@ -454,7 +454,7 @@ class Event(Base):
         Index("ix_events_links", "tenant", "id",
               sqlite_where=text("given_up_at is null and is_webhook = 0"),
               postgresql_where=text("given_up_at is null and not is_webhook")),
-        Index("ix_events_webhooks", "actor_id", "next_attempt_at",
+        Index("ix_events_webhooks", "actor_id", "next_attempt_at", "id",
               sqlite_where=text("given_up_at is null and is_webhook = 1"),
               postgresql_where=text("given_up_at is null and is_webhook")),
         Index("ix_events_open", "create_time", sqlite_where=text("given_up_at is null"),

@@ -12,6 +12,19 @@ What bounds them:
 * a webhook's outstanding events: beyond `MAX_OUTSTANDING` of one actor, new ones are not kept;
 * links: a chain of them, which an alias that was moved can make a circle, ends after `MAX_HOPS`;
 * time: an event that is older than a day is given up (bridge.scheduler.housekeeping).
+
+A webhook gets a POST of JSON with the headers ``X-Abaco-Event-Id``, the same when it is repeated,
+``X-Abaco-Hops`` (how many links and webhooks led to it) and, where the site file names a
+`webhook_key_file` for the tenant, ``X-Abaco-Signature: t=<seconds>,v1=<hex>``. A receiver that has
+the secret too verifies it so, with `body` as it came:
+
+    fields = dict(part.split("=", 1) for part in header.split(","))
+    expected = hmac.new(key, f"{fields['t']}.".encode() + body, hashlib.sha256).hexdigest()
+    is_genuine = hmac.compare_digest(expected, fields["v1"])
+    is_fresh = abs(time.time() - int(fields["t"])) < 300
+
+The secret says which tenant of which bridge the request came from, not whose actor it was: that
+stands in the signed body. Whoever has it can sign for the whole tenant.
 """
 
 from bridge.events.record import (
@@ -22,11 +35,14 @@ from bridge.events.record import (
     record_event,
     record_executions,
 )
+from bridge.events.webhook import WebhookSender, make_sender
 
 __all__ = [
     "MAX_HOPS",
     "MAX_OUTSTANDING",
     "EventType",
+    "WebhookSender",
+    "make_sender",
     "record_actor",
     "record_event",
     "record_executions",

@@ -15,9 +15,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from bridge.clock import monotonic_s
 from bridge.errors import SlurmError
+from bridge.events import make_sender
 from bridge.scheduler.close import close_array, closing_tick
 from bridge.scheduler.context import ClusterContext, SiteContext
 from bridge.scheduler.cron import cron_tick
+from bridge.scheduler.deliver import Webhooks, links_tick
 from bridge.scheduler.housekeeping import housekeeping_tick
 from bridge.scheduler.images import image_tick
 from bridge.scheduler.journals import harvest_tick
@@ -34,6 +36,7 @@ WORK_S = 0.5
 HARVEST_S = 1.0
 WATCH_S = 2.0
 QUESTIONS_S = 0.5
+DELIVER_S = 0.5
 CRON_S = 10.0
 HOUSEKEEPING_S = 60.0
 
@@ -44,10 +47,11 @@ class SchedulerLoop:
     def __init__(self, contexts: Sequence[ClusterContext], lease: SchedulerLease) -> None:
         self._contexts = contexts
         self._lease = lease
+        self._webhooks = Webhooks(contexts[0].whole, make_sender(contexts[0].site))
         self._leading = False
         self._harvest_due = self._watch_due = 0.0
         self._timers = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(6)},
+            executors={"default": ThreadPoolExecutor(8)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
 
@@ -57,6 +61,8 @@ class SchedulerLoop:
             (WORK_S, self.work),
             (QUESTIONS_S, lambda: self._each(users_tick)),
             (QUESTIONS_S, lambda: self._each(image_tick)),
+            (DELIVER_S, lambda: self._once(links_tick)),
+            (DELIVER_S, lambda: self._once(lambda _: self._webhooks.tick())),
             (CRON_S, lambda: self._once(cron_tick)),
             (HOUSEKEEPING_S, lambda: self._once(housekeeping_tick)),
             (HOUSEKEEPING_S, lambda: self._each(_close_idle)),
@@ -65,6 +71,7 @@ class SchedulerLoop:
         self._timers.start()
         stop.wait()
         self._timers.shutdown(wait=True)
+        self._webhooks.close()
         self._lease.release()
 
     def work(self) -> None:

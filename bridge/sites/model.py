@@ -5,6 +5,7 @@ Pydantic checks the whole file at once, so that one reading reports every mistak
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -134,6 +135,11 @@ class Tenant(_Table):
         False, description="Whether actors may run as the user who sent the message."
     )
     default_token: bool = Field(False, description="Abaco's `token` field where none is given.")
+    webhook_key_file: Path | None = Field(
+        None,
+        description="File with the secret that this tenant's webhook requests are signed with, at "
+        "least 16 bytes; none: they carry no signature.",
+    )
 
 
 class Limits(_Table):
@@ -184,6 +190,12 @@ class Site(_Table):
         None,
         description="File with the Fernet keys of secret configs, one a line, the first encrypts; "
         "readable by the service user alone. None: there are no secret configs.",
+    )
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks that webhooks may lead to although they are not public."
+    )
+    webhook_refused_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks that webhooks may not lead to although they are public."
     )
     clusters: dict[_Name, Cluster] = Field(min_length=1)
     tenants: dict[_Name, Tenant] = Field(min_length=1)

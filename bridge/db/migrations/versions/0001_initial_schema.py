@@ -306,7 +306,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_events_webhooks",
-            ["actor_id", "next_attempt_at"],
+            ["actor_id", "next_attempt_at", "id"],
             unique=False,
             sqlite_where=sa.text("given_up_at is null and is_webhook = 1"),
             postgresql_where=sa.text("given_up_at is null and is_webhook"),
