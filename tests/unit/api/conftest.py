@@ -43,6 +43,9 @@ class Caller:
     def post(self, path: str = "", **arguments: Any) -> TestResponse:
         return self("POST", path, **arguments)
 
+    def put(self, path: str = "", **arguments: Any) -> TestResponse:
+        return self("PUT", path, **arguments)
+
     def delete(self, path: str = "", **arguments: Any) -> TestResponse:
         return self("DELETE", path, **arguments)
 

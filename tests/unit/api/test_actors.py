@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
+from bridge.api import create_app
+from bridge.core.batch import KEYS
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus, ImageStatus, Level
-from bridge.db import Actor, Array, Execution, Image, Message, Permission
+from bridge.db import (
+    Actor,
+    Alias,
+    Array,
+    Execution,
+    Image,
+    Log,
+    Message,
+    MessagePart,
+    Nonce,
+    Permission,
+    Result,
+)
+from bridge.sites.model import BatchPolicy
 from tests.factories.rows import (
     add_actor,
     add_array,
@@ -237,6 +253,88 @@ def test_restricted_fields_need_a_role(caller, sent, words):
     assert caller("alice", PRIVILEGED).post(json={"image": "x", **sent}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("/actors/v2", ("useContainerUid", "runAsExecutor")),
+        ("/v3/actors", ("use_container_uid", "run_as_executor")),
+    ],
+)
+def test_running_as_the_executor_is_the_tenants_to_allow(
+    caller, site, database, clock, waits, prefix, names
+):
+    response = caller("alice", prefix=prefix).post(json={"image": "x", names[1]: True})
+    assert response.status_code == 400
+    assert response.json["message"] == "run_as_executor isn't supported for your tenant"
+    tenant = site.tenants["PHYSICS"].model_copy(update={"run_as_executor": True})
+    allowing = site.model_copy(update={"tenants": {"PHYSICS": tenant}})
+    client = create_app(allowing, database, clock, waits).test_client()
+    headers = caller("alice", PRIVILEGED).headers
+    both = client.post(prefix, json={"image": "x", **dict.fromkeys(names, True)}, headers=headers)
+    assert both.status_code == 400
+    assert both.json["message"] == f"Cannot set both {names[0]} and {names[1]} as true"
+    actor = client.post(prefix, json={"image": "x", names[1]: True}, headers=headers)
+    assert actor.json["result"][names[1]] is True
+    assert actor.json["result"][names[0]] is False
+
+
+@pytest.mark.parametrize("prefix", ["/actors/v2", "/v3/actors"])
+def test_what_is_asked_of_slurm_is_shown_as_it_was_asked(caller, prefix):
+    user = caller("alice", prefix=prefix)
+    batch = {"time_limit": 600, "memory": 512, "reuse": "none"}
+    shown = user.post(json={"image": "x", "batch": batch}).json["result"]["batch"]
+    assert list(shown) == list(KEYS)
+    assert {key: value for key, value in shown.items() if value is not None} == batch
+    assert user.post(json={"image": "x", "batch": None}).json["result"].get("batch") is None
+    assert user.post(json={"image": "x", "batch": {}}).json["result"].get("batch") is None
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ("cpus=1", "'batch'"),
+        ({"walltime": 5}, "'walltime' is no key of it"),
+        ({"cpus": 2}, "cpus: asked for 2, at most 1 is allowed"),
+        ({"memory": 5000, "gpus": 1}, "at most 4096 is allowed; gpus: asked for 1, at most 0"),
+        ({"time_limit": 86_401}, "time_limit: asked for 86401, at most 86400 is allowed"),
+        ({"nodes": 2, "ntasks": 2}, "nodes: asked for 2, at most 1 is allowed; ntasks: asked"),
+        ({"retries": 1}, "retries: asked for 1, at most 0 is allowed"),
+        ({"partition": "gpu"}, "partition: asked for 'gpu', allowed: none"),
+        ({"account": "a", "qos": "b", "constraint": "c"}, "qos: asked for 'b', allowed: none"),
+        ({"reuse": "image"}, "reuse: asked for 'image', allowed: none"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["/actors/v2", "/v3/actors"])
+def test_what_the_cluster_does_not_allow_is_said(caller, database, prefix, batch, words):
+    """Everything else goes without saying; for privileged users too."""
+    response = caller("alice", PRIVILEGED, prefix=prefix).post(json={"image": "x", "batch": batch})
+    assert response.status_code == 400
+    assert response.json["message"].startswith("Invalid actor description: {'batch': ")
+    assert words in response.json["message"].replace('"', "'")
+    with database.read() as session:
+        assert session.query(Actor).count() == 0
+
+
+def test_a_batch_in_a_form_is_none(alice):
+    response = alice.post(data={"image": "x", "batch": '{"cpus": 1}'})
+    assert response.status_code == 400
+    assert "expected a JSON object" in response.json["message"]
+
+
+def test_what_a_site_allows_may_be_asked_for(caller, site, database, clock, waits):
+    policy = BatchPolicy(max_cpus=8, partitions=("gpu", "long"), qos=("high",))
+    cluster = site.clusters["alpha"].model_copy(update={"batch": policy})
+    generous = site.model_copy(update={"clusters": {"alpha": cluster}})
+    client = create_app(generous, database, clock, waits).test_client()
+    headers = caller("alice").headers
+    batch = {"cpus": 8, "partition": "long", "qos": "high"}
+    response = client.post("/actors", json={"image": "x", "batch": batch}, headers=headers)
+    assert response.status_code == 200
+    batch = {"cpus": 8, "partition": "short"}
+    response = client.post("/actors", json={"image": "x", "batch": batch}, headers=headers)
+    assert "partition: asked for 'short', allowed: gpu, long" in response.json["message"]
+
+
 def test_a_restricted_field_that_is_false_is_no_offence(alice):
     assert alice.post(data={"image": "x", "privileged": "False"}).status_code == 200
 
@@ -367,6 +465,44 @@ def test_deleting_ends_what_waits_and_stops_what_runs(alice, database):
     assert alice.get(f"/{actor.id}").status_code == 404
     assert alice.delete(f"/{actor.id}").status_code == 404
     assert alice.get().json["result"] == []
+
+
+def test_deleting_leaves_nothing_that_leads_to_the_actor(alice, database):
+    with database.begin() as session:
+        actor, other = add_actor(session), add_actor(session)
+        waiting = add_execution(session, actor)
+        add_message(session, waiting)
+        session.add(MessagePart(execution_id=waiting.id, number=0, data=b"x"))
+        ran = add_execution(
+            session, actor, status=ExecutionStatus.COMPLETE, finish_time=actor.create_time
+        )
+        kept = add_execution(session, other)
+        for execution in (ran, kept):
+            expires = actor.create_time + timedelta(days=1)
+            session.add(Log(execution_id=execution.id, text="x", expires_at=expires))
+            session.add(
+                Result(execution_id=execution.id, number=0, payload=b"x", expires_at=expires)
+            )
+        for one in (actor, other):
+            about = {"tenant": "PHYSICS", "owner": "alice", "create_time": actor.create_time}
+            session.add(Alias(alias=f"to-{one.id}", actor_id=one.id, **about))
+            session.flush()
+            uses = {"roles": [], "level": Level.READ, "max_uses": -1, "remaining_uses": -1}
+            session.add(Nonce(id=f"PHYSICS_{one.id}", actor_id=one.id, **about, **uses))
+            session.add(Nonce(id=f"PHYSICS_2{one.id}", alias=f"to-{one.id}", **about, **uses))
+    assert alice.delete(f"/{actor.id}").status_code == 200
+    assert alice.get(f"/to-{actor.id}").status_code == 404
+    assert alice.get(f"/to-{other.id}").status_code == 200
+    with database.read() as session:
+        assert session.query(Message).count() == session.query(MessagePart).count() == 0
+        for table in (Log, Result):
+            assert [row.execution_id for row in session.query(table)] == [kept.id]
+        assert [row.actor_id for row in session.query(Alias)] == [other.id]
+        assert {row.id for row in session.query(Nonce)} == {
+            f"PHYSICS_{other.id}",
+            f"PHYSICS_2{other.id}",
+        }
+        assert session.query(Execution).count() == 3
 
 
 def test_deleting_an_idle_actor(alice, bob, database):
