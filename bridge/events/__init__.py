@@ -30,6 +30,7 @@ stands in the signed body. Whoever has it can sign for the whole tenant.
 from bridge.events.record import (
     MAX_HOPS,
     MAX_OUTSTANDING,
+    Ended,
     EventType,
     record_actor,
     record_event,
@@ -40,6 +41,7 @@ from bridge.events.webhook import WebhookSender, make_sender
 __all__ = [
     "MAX_HOPS",
     "MAX_OUTSTANDING",
+    "Ended",
     "EventType",
     "WebhookSender",
     "make_sender",

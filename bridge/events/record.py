@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from bridge.core.ids import new_id
-from bridge.core.statuses import ActorStatus
+from bridge.core.statuses import ActorStatus, ExecutionStatus
 from bridge.core.times import format_moment
 from bridge.db import Actor, Event, Execution
 
@@ -23,6 +23,15 @@ log = logging.getLogger(__name__)
 MAX_OUTSTANDING = 10_000
 # Links from actor to actor that one event may cause.
 MAX_HOPS = 10
+
+
+class Ended(NamedTuple):
+    """What is told of an execution; one that is loaded has it too."""
+
+    id: str
+    status: ExecutionStatus
+    exit_code: int | None
+    hops: int
 
 
 class EventType(StrEnum):
@@ -63,7 +72,7 @@ def record_actor(session: Session, actor: Actor, now: datetime) -> None:
 
 
 def record_executions(
-    session: Session, actor: Actor, executions: Iterable[Execution], now: datetime
+    session: Session, actor: Actor, executions: Iterable[Execution | Ended], now: datetime
 ) -> None:
     """Write down that these executions of `actor` have just become final.
 
@@ -77,7 +86,7 @@ def record_executions(
         _record(session, actor, EventType.EXECUTION_COMPLETE, events, now)
 
 
-def _outcome(execution: Execution) -> dict[str, Any]:
+def _outcome(execution: Execution | Ended) -> dict[str, Any]:
     code = execution.exit_code
     return {
         "execution_id": execution.id,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, exists, select, update
+from sqlalchemy import CursorResult, delete, exists, select, true, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
@@ -14,7 +14,7 @@ from bridge.core.actors import ActorDescription, ActorUpdate
 from bridge.core.cron import parse_cron
 from bridge.core.ids import new_id
 from bridge.core.images import parse_image
-from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus, ImageStatus, Level
+from bridge.core.statuses import ActorStatus, ArrayStatus, ImageStatus, Level
 from bridge.db import (
     Actor,
     Alias,
@@ -23,7 +23,6 @@ from bridge.db import (
     Execution,
     Image,
     Log,
-    Message,
     Nonce,
     Permission,
     Result,
@@ -32,6 +31,7 @@ from bridge.errors import InvalidField, NotFound, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
 from bridge.services.batch import check_batch
+from bridge.services.endings import end_waiting
 from bridge.services.links import check_no_cycle, find_link, lock_links
 from bridge.services.mounts import mounts_of
 from bridge.services.rows import find_or_insert
@@ -299,20 +299,9 @@ def delete_actor(session: Session, identity: Identity, actor_id: str, now: datet
     actor.deleted_at = actor.last_update_time = now
     actor.cron_next_at = None
     session.flush()
-    session.execute(
-        update(Execution)
-        .where(
-            Execution.actor_id == actor.id,
-            Execution.status == ExecutionStatus.SUBMITTED,
-            Execution.array_id.is_(None),
-        )
-        .values(status=ExecutionStatus.ERROR, reason=DELETED, finish_time=now)
-        .execution_options(synchronize_session=False)
-    )
+    end_waiting(session, actor, true(), DELETED, now)
     of_actor = select(Execution.id).where(Execution.actor_id == actor.id)
-    ended = of_actor.where(Execution.status == ExecutionStatus.ERROR)
     for statement in (
-        delete(Message).where(Message.execution_id.in_(ended)),  # and with them their parts
         delete(Log).where(Log.execution_id.in_(of_actor)),
         delete(Result).where(Result.execution_id.in_(of_actor)),
         delete(Permission).where(Permission.actor_id == actor.id),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, Update, bindparam, case, delete, func, select, update
+from sqlalchemy import CursorResult, Update, bindparam, case, func, select, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
@@ -14,9 +14,10 @@ from bridge.core.ids import new_id
 from bridge.core.statuses import ExecutionStatus, Level
 from bridge.core.usage import Usage
 from bridge.core.waits import Waits
-from bridge.db import Actor, Database, Execution, Log, Message
+from bridge.db import Actor, Database, Execution, Log
 from bridge.errors import Conflict, NotFinished, NotFound
 from bridge.services.access import find_actor
+from bridge.services.endings import end_waiting
 from bridge.services.sums import halves_of_sum, whole_sum
 
 # A synchronous request waits this long; gateways give up at 30 s.
@@ -144,7 +145,6 @@ def cancel_execution(
     actor, execution = find_execution(session, identity, actor_id, execution_id, Level.UPDATE)
     reason = f"Cancelled by {identity.username} before it ran."
     mine = Execution.seq == execution.seq
-    queued = mine & (Execution.status == ExecutionStatus.SUBMITTED) & Execution.array_id.is_(None)
     taken = mine & Execution.status.in_(_OPEN) & Execution.array_id.is_not(None)
     # Planning takes it, or gives it back, between two of these steps at most.
     for _ in range(_TRIES):
@@ -153,10 +153,7 @@ def cancel_execution(
         if execution.array_id is None:
             # No plan is made meanwhile. Only here: harvesting holds executions and wants the actor.
             find_actor(session, identity, actor.id, Level.UPDATE, share=True)
-            ended = update(Execution).where(queued)
-            ended = ended.values(status=ExecutionStatus.ERROR, reason=reason, finish_time=now)
-            if _changes(session, ended):
-                session.execute(delete(Message).where(Message.execution_id == execution.id))
+            if end_waiting(session, actor, mine, reason, now):
                 return True
         else:
             why = case((Execution.start_time.is_(None), reason), else_=Execution.reason)
