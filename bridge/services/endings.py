@@ -48,7 +48,7 @@ def end_waiting(
         page = select(Execution.seq).where(waiting).order_by(Execution.seq).limit(size)
         rows = session.execute(
             update(Execution)
-            .where(Execution.seq.in_(page))
+            .where(Execution.seq.in_(page), waiting)  # again, for one that another ends just now
             .values(status=ExecutionStatus.ERROR, reason=reason, finish_time=now)
             .returning(Execution.id, Execution.status, Execution.exit_code, Execution.hops)
             .execution_options(synchronize_session=False)

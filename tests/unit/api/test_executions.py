@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 from sqlalchemy import update
 
 from bridge.core.statuses import ExecutionStatus, Level
-from bridge.db import Actor, Execution, Log, Message, MessagePart
+from bridge.db import Actor, Event, Execution, Log, Message, MessagePart
 from bridge.services import executions
 from tests.factories.rows import (
     START,
@@ -348,6 +348,17 @@ def test_one_that_waits_is_over_at_once(caller, actor, database, read, prefix):
     assert user.get(f"/{actor.id}/messages").json["result"]["messages"] == 1
 
 
+def test_the_end_of_one_that_waits_is_an_event(alice, database):
+    with database.begin() as session:
+        actor = add_actor(session, webhook="https://hook.example.org")
+        waiting = add_execution(session, actor)
+    alice.delete(f"/{actor.id}/executions/{waiting.id}")
+    with database.read() as session:
+        payload = session.query(Event).one().payload
+    assert payload["event_type"] == "EXECUTION_COMPLETE"
+    assert (payload["execution_id"], payload["status"]) == (waiting.id, "ERROR")
+
+
 def test_one_that_an_array_has_is_left_to_the_array(alice, actor, planned, read):
     response = alice.delete(f"/{actor.id}/executions/{planned.id}")
     assert response.json["message"] == f"Issued force quit command for execution {planned.id}."
@@ -423,19 +434,26 @@ def test_an_end_that_meets_a_plan(alice, actor, database):
         assert row.cancel_requested_at is not None
 
 
-def test_ends_at_once_of_the_same_execution(alice, actor, database):
-    with database.begin() as session:
-        waiting = add_execution(session, actor)
-    answers = []
-    enders = [
-        Thread(target=lambda: answers.append(alice.delete(f"/{actor.id}/executions/{waiting.id}")))
-        for _ in range(4)
-    ]
-    for ender in enders:
-        ender.start()
-    for ender in enders:
-        ender.join(30)
-    assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
+def test_ends_at_once_of_the_same_execution(alice, database):
+    """One of them ends it, and its webhook is told once."""
+    for _ in range(10):
+        with database.begin() as session:
+            actor = add_actor(session, webhook="https://hook.example.org")
+            waiting = add_execution(session, actor)
+        answers, ready = [], Barrier(5)
+
+        def end(path=f"/{actor.id}/executions/{waiting.id}", ready=ready, answers=answers):
+            ready.wait()
+            answers.append(alice.delete(path).status_code)
+
+        enders = [Thread(target=end) for _ in range(5)]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join(30)
+        assert sorted(answers) == [200, 400, 400, 400, 400]
+    with database.read() as session:
+        assert session.query(Event).count() == 10
 
 
 def test_logs(alice, actor, finished, clock):
