@@ -11,10 +11,12 @@ from bridge.api import (
     errors,
     executions,
     messages,
+    metrics,
     openapi,
     results,
     state,
     tapis,
+    utilization,
 )
 from bridge.api.context import Context, context
 from bridge.api.describe import description_of
@@ -23,7 +25,7 @@ from bridge.auth import Authenticator
 from bridge.clock import Clock, SystemClock
 from bridge.core.waits import Waits
 from bridge.db import Database
-from bridge.sites import Site
+from bridge.sites import Site, read_secret
 
 _RESOURCES = (
     actors,
@@ -34,6 +36,8 @@ _RESOURCES = (
     openapi,
     docs,
     tapis,
+    utilization,
+    metrics,
 )
 
 
@@ -43,7 +47,7 @@ def create_app(
     """Return the application that serves `site` from `database`.
 
     Raises:
-        SiteConfigError: a tenant's key file cannot be used.
+        SiteConfigError: a file with a key or token cannot be used.
     """
     clock = clock or SystemClock()
     app = Flask("bridge.api", static_folder=None)
@@ -53,6 +57,7 @@ def create_app(
         clock=clock,
         waits=waits or Waits(),
         authenticator=Authenticator(site, clock),
+        metrics_token=_read_metrics_token(site),
     )
     app.url_map.merge_slashes = False  # the middleware folds them, without a redirect
     app.config["MAX_CONTENT_LENGTH"] = site.limits.max_text_message_bytes
@@ -64,6 +69,11 @@ def create_app(
     errors.register(app)
     app.wsgi_app = PrefixMiddleware(app.wsgi_app)  # type: ignore[method-assign]
     return app
+
+
+def _read_metrics_token(site: Site) -> bytes | None:
+    path = site.metrics_token_file
+    return None if path is None else read_secret(path, "metrics_token_file")
 
 
 def _authenticate() -> Response | None:

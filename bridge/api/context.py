@@ -27,6 +27,7 @@ class Context:
     clock: Clock
     waits: Waits
     authenticator: Authenticator
+    metrics_token: bytes | None  # what may read /metrics, besides admins
 
     def now(self) -> datetime:
         """Return the present moment, cut to the milliseconds that the API shows."""

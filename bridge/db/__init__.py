@@ -7,6 +7,7 @@ final status has a finish time, an array's token is unique.
 
 from bridge.db.base import Base
 from bridge.db.models import (
+    IS_OPEN,
     Actor,
     Alias,
     AliasPermission,
@@ -31,6 +32,7 @@ from bridge.db.models import (
 from bridge.db.session import Database
 
 __all__ = [
+    "IS_OPEN",
     "Actor",
     "Alias",
     "AliasPermission",

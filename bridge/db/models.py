@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    bindparam,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -393,6 +395,19 @@ class Execution(Base):
     exit_code: Mapped[int | None]
     final_state: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     reason: Mapped[str] = mapped_column(Text, default="")
+
+
+# An execution that is not final. The statuses stand in the statement itself, not beside it as
+# parameters: only so does SQLite see that a partial index will do.
+IS_OPEN: ColumnElement[bool] = Execution.status.in_(
+    bindparam(
+        None,
+        (ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING),
+        type_=Execution.__table__.c.status.type,
+        expanding=True,
+        literal_execute=True,
+    )
+)
 
 
 class Message(Base):

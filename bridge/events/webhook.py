@@ -24,14 +24,13 @@ from urllib.parse import quote, unquote, urlsplit
 from bridge import __version__
 from bridge.errors import SiteConfigError, WebhookFailed, WebhookRefused
 from bridge.events.addresses import AddressRules
-from bridge.sites import Site
+from bridge.sites import Site, read_secret
 
 CONNECT_S = 5.0
 READ_S = 10.0  # for one piece of the answer
 DEADLINE_S = 20.0  # for all of it, from the connection on
 MAX_ANSWER_BYTES = 4096
 MAX_URL_LENGTH = 4096
-MIN_KEY_BYTES = 16
 _MAX_ADDRESSES = 3
 _PORTS = {"http": 80, "https": 443}
 # An answer of these says that trying again may help; the others of 400 to 499 that it does not.
@@ -161,18 +160,13 @@ def make_sender(site: Site) -> WebhookSender:
     """
     keys, mistakes = {}, []
     for name, tenant in site.tenants.items():
-        if tenant.webhook_key_file is None:
-            continue
-        try:
-            keys[name] = tenant.webhook_key_file.read_bytes().strip()
-        except OSError as error:
-            mistakes.append(f"tenants.{name}.webhook_key_file cannot be read ({error.strerror}).")
-        else:
-            if len(keys[name]) < MIN_KEY_BYTES:
-                mistakes.append(
-                    f"tenants.{name}.webhook_key_file has {len(keys[name])} bytes: expected a "
-                    f"secret of at least {MIN_KEY_BYTES}."
+        if tenant.webhook_key_file is not None:
+            try:
+                keys[name] = read_secret(
+                    tenant.webhook_key_file, f"tenants.{name}.webhook_key_file"
                 )
+            except SiteConfigError as error:
+                mistakes.append(error.message)
     if mistakes:
         raise SiteConfigError("\n".join(mistakes))
     rules = AddressRules(site.webhook_networks, site.webhook_refused_networks)

@@ -197,6 +197,11 @@ class Site(_Table):
     webhook_refused_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks that webhooks may not lead to although they are public."
     )
+    metrics_token_file: Path | None = Field(
+        None,
+        description="File with the bearer token, at least 16 bytes, that may read /metrics; none: "
+        "only admins may.",
+    )
     clusters: dict[_Name, Cluster] = Field(min_length=1)
     tenants: dict[_Name, Tenant] = Field(min_length=1)
     limits: Limits = Limits()

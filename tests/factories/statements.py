@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from bridge.db import Database
+from bridge.db import Base, Database
 
 
 @contextmanager
@@ -25,3 +25,33 @@ def recorded_statements(database: Database) -> Iterator[list[str]]:
         yield seen
     finally:
         event.remove(database.engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def recorded_scans(database: Database) -> Iterator[list[str]]:
+    """Collect the tables that the statements of the block read from end to end, without an index.
+
+    SQLite says so in words; with any other database nothing is collected.
+    """
+    seen: list[str] = []
+
+    def explain(
+        connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
+    ) -> None:
+        if connection.dialect.name != "sqlite" or not statement.startswith(_EXPLAINED):
+            return
+        cursor = connection.connection.cursor()
+        for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters):
+            verb, table, *how = [*row[-1].split(), ""]
+            if verb == "SCAN" and table in Base.metadata.tables and "INDEX" not in how:
+                seen.append(table)
+        cursor.close()
+
+    event.listen(database.engine, "before_cursor_execute", explain)
+    try:
+        yield seen
+    finally:
+        event.remove(database.engine, "before_cursor_execute", explain)
+
+
+_EXPLAINED = ("SELECT", "UPDATE", "DELETE", "WITH")

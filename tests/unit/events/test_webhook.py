@@ -343,8 +343,11 @@ class TestKeys:
         }
         with pytest.raises(SiteConfigError) as error:
             make_sender(site.model_copy(update={"tenants": tenants}))
-        assert "tenants.PHYSICS.webhook_key_file cannot be read" in error.value.message
-        assert "tenants.BIOLOGY.webhook_key_file has 6 bytes" in error.value.message
+        first, second = error.value.message.splitlines()
+        assert first.startswith("tenants.PHYSICS.webhook_key_file: ")
+        assert first.endswith("none.key cannot be read (No such file or directory).")
+        assert second.startswith("tenants.BIOLOGY.webhook_key_file: ")
+        assert "has 6 bytes: expected a secret of at least 16" in second
         assert "secret\n" not in error.value.message
 
     def test_networks_are_the_sites(self, tmp_path: Path) -> None:

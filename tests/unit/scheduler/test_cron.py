@@ -17,6 +17,7 @@ from bridge.scheduler.context import SiteContext
 from bridge.scheduler.cron import cron_tick
 from bridge.sites import Site
 from tests.factories.rows import START, add_actor
+from tests.factories.statements import recorded_scans
 
 HOUR = timedelta(hours=1)
 
@@ -140,6 +141,13 @@ def test_a_crash_before_the_commit_loses_nothing(
 
     monkeypatch.undo()
     assert [schedules.tick(), schedules.tick()] == [1, 0]
+
+
+def test_no_table_is_read_whole(schedules: Schedules) -> None:
+    schedules.add()
+    with recorded_scans(schedules.database) as scans:
+        assert schedules.tick() == 1
+    assert scans == []
 
 
 def test_two_schedulers_at_the_same_moment_run_it_once(schedules: Schedules) -> None:

@@ -32,7 +32,7 @@ from bridge.scheduler.deliver import (
 )
 from bridge.sites import Site
 from tests.factories.rows import START, add_actor, add_execution, add_permission
-from tests.factories.statements import recorded_statements
+from tests.factories.statements import recorded_scans, recorded_statements
 from tests.unit.events.receiver import serving, status
 
 HOOK = "https://hooks.example.org/x"
@@ -587,6 +587,16 @@ def test_who_is_due_is_found_actor_by_actor(context: SiteContext, clock: ManualC
         assert due_actors(session, START) == [("PHYSICS", due.id)]
         both = due_actors(session, START + timedelta(seconds=1))
         assert sorted(both) == sorted(("PHYSICS", actor.id) for actor in (due, later))
+
+
+def test_no_table_is_read_whole(linked: Linked, hooked: Hooked) -> None:
+    end_one(linked.context, linked.source, 3)
+    with recorded_scans(linked.context.database) as scans:
+        end_one(hooked.context, hooked.actor, 3)
+        assert links_tick(linked.context) == 3
+        hooked.posts.answer = failing
+        assert [hooked.tick(), hooked.tick(10)] == [1, 1]
+    assert scans == []
 
 
 def test_from_the_event_to_a_real_receiver(

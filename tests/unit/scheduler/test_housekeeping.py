@@ -17,7 +17,7 @@ from bridge.scheduler.context import SiteContext
 from bridge.scheduler.housekeeping import EVENT_LIFETIME, GIVEN_UP_KEPT, housekeeping_tick
 from bridge.sites import Site
 from tests.factories.rows import START, add_actor, add_execution, add_message
-from tests.factories.statements import recorded_statements
+from tests.factories.statements import recorded_scans, recorded_statements
 
 SECOND = timedelta(seconds=1)
 
@@ -107,6 +107,14 @@ def test_an_event_is_given_up_after_a_day_and_goes_later(
         assert event.error.endswith("The webhook answered 503.")
     clock.push(GIVEN_UP_KEPT.total_seconds() + 1)
     assert housekeeping_tick(context) == {"events given up": 1, "events": 1}
+
+
+def test_only_parts_of_large_payloads_are_looked_through(
+    database: Database, context: SiteContext
+) -> None:
+    with recorded_scans(database) as scans:
+        housekeeping_tick(context)
+    assert set(scans) <= {"message_parts"}
 
 
 def test_much_goes_in_pieces(
