@@ -94,6 +94,10 @@ class ImageBuilder:
         containerfile = ROOTFS / "Containerfile.node"
         return tag_of("node", hash_inputs((self.base_tag(), containerfile, ROOTFS / "node")))
 
+    def slim_tag(self) -> str:
+        """Return the tag of the small base image of the samples, built or not."""
+        return tag_of("slim", hash_inputs((self.base_tag(), ROOTFS / "Containerfile.slim")))
+
     def ensure_all(self) -> Images:
         """Build what is missing of the images a sandbox runs."""
         return Images(node=self.ensure_node(), login=self.ensure_login())
@@ -105,6 +109,14 @@ class ImageBuilder:
             rootfs = self._find_rootfs()
             args = {"ROOTFS": rootfs, "ARCHIVE": self._archive}
             self._build(tag, ROOTFS / "Containerfile.base", ROOTFS, args)
+        return tag
+
+    def ensure_slim(self) -> str:
+        """Return the tag of the small base image of the samples, built when it is missing."""
+        tag = self.slim_tag()
+        if not self._engine.has_image(tag):
+            args = {"BASE": self.ensure_base()}
+            self._build(tag, ROOTFS / "Containerfile.slim", ROOTFS, args)
         return tag
 
     def ensure_node(self) -> str:
@@ -136,9 +148,9 @@ class ImageBuilder:
             SandboxError: there is no sample of that name.
         """
         context = find_sample(name)
-        tag = tag_of(f"sample-{name}", hash_inputs([self.base_tag(), context]))
+        tag = tag_of(f"sample-{name}", hash_inputs([self.slim_tag(), context]))
         if not self._engine.has_image(tag):
-            args = {"BASE": self.ensure_base()}
+            args = {"BASE": self.ensure_base(), "SLIM": self.ensure_slim()}
             self._build(tag, context / "Containerfile", context, args)
         return tag
 

@@ -2,4 +2,4 @@
 set -eu
 data=/_abaco_binary_data
 sum=$(sha256sum "$data")
-echo "$(stat --format='%s' "$data") ${sum%% *}"
+echo "$(stat -c '%s' "$data") ${sum%% *}"
