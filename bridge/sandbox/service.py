@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import requests
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -72,6 +73,7 @@ class BridgeService:
         self.sandbox.run("login", ["install", "-d", "-m", "0755", KEYS])
         for tenant in sorted({name.lower() for name in TENANTS.values()}):
             self._ensure_key(tenant)
+        self._ensure_secrets_key()
         self.sandbox.put("login", SITE_FILE, site.encode(), owner="bridge", mode=0o640)
         self.sandbox.run("login", ["bridge", "db", "upgrade"], user="bridge", env=self.environment)
 
@@ -84,6 +86,12 @@ class BridgeService:
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         self.sandbox.put("login", f"{KEYS}/{tenant}.pub", public, mode=0o644)
         self.sandbox.put("login", private, secret, mode=0o600)
+
+    def _ensure_secrets_key(self) -> None:
+        """Make the key of secret configs, unless there is one: what it encrypted stays readable."""
+        path = f"{KEYS}/secrets.key"
+        if self.sandbox.run("login", ["test", "-e", path], check=False).returncode:
+            self.sandbox.put("login", path, Fernet.generate_key(), owner="bridge", mode=0o600)
 
     def start(self, name: str, extra: Mapping[str, str] | None = None) -> None:
         """Start one of the two: ``api`` or ``scheduler``."""
