@@ -34,7 +34,20 @@ class Cluster:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.service = BridgeService(sandbox)
-        self.service.ensure({"lost_after_s = 10": "lost_after_s = 5"})
+        self.address = sandbox.run("login", ["hostname", "-i"]).stdout.split()[0]
+        self.start()
+
+    def start(self, **cluster: int) -> None:
+        """Start what does not run of the bridge, with the keys of the site's cluster given.
+
+        Webhooks may lead to the bridge itself, whose address is no public one.
+        """
+        keys = "".join(f"{name} = {value}\n" for name, value in cluster.items())
+        changes = {
+            "lost_after_s = 10\n": f"lost_after_s = 5\n{keys}",
+            'case = "camel"\n': f'case = "camel"\nwebhook_networks = ["{self.address}/32"]\n',
+        }
+        self.service.ensure(changes)
 
     def client(self, username: str = "alice") -> Client:
         """Return a client with that user's token."""
@@ -53,6 +66,26 @@ class Cluster:
             client.call("POST", f"/{actor}/messages", data={"message": text})["executionId"]
             for text in messages
         ]
+
+    def end(
+        self, client: Client, actor: str, execution: str, timeout_s: float = 120
+    ) -> dict[str, Any]:
+        """Wait until an execution is final; return its details."""
+        found: dict[str, Any] = {}
+
+        def is_final() -> bool:
+            found.update(client.call("GET", f"/{actor}/executions/{execution}"))
+            return found["status"] in ("COMPLETE", "ERROR")
+
+        wait_for(is_final, timeout_s, f"execution {execution} to be final")
+        return found
+
+    def log(self, client: Client, actor: str, execution: str) -> str:
+        """Return what an execution printed, once it is COMPLETE."""
+        ended = self.end(client, actor, execution)
+        assert ended["status"] == "COMPLETE", ended
+        logs: str = client.call("GET", f"/{actor}/executions/{execution}/logs")["logs"]
+        return logs
 
     def final(self, client: Client, actor: str, timeout_s: float = 180) -> list[dict[str, Any]]:
         """Wait until every execution of the actor is final; return their details in order."""
@@ -73,6 +106,15 @@ class Cluster:
             return sum(row["status"] == "RUNNING" for row in rows) >= count
 
         wait_for(enough, 60, f"{count} executions to run")
+
+    def idle(self) -> None:
+        """Wait until Slurm has no job of the bridge any more."""
+        queue = ["squeue", "--noheader", "--format=%i"]
+
+        def is_empty() -> bool:
+            return not self.sandbox.run("login", queue).stdout.strip()
+
+        wait_for(is_empty, 120, "Slurm's queue to empty")
 
     def starts(self, ids: list[str]) -> dict[str, int]:
         """Return how often a container was started for each id, as the nodes counted."""

@@ -19,6 +19,7 @@ from bridge.sandbox.service import BridgeService
 
 USER = "alice"
 POSTERS = 4
+CALL_TIMEOUT_S = 60.0
 TIMEOUT_S = 1200.0
 Progress = Callable[[int, int, int, int], None]  # queued, running, done, all
 
@@ -53,13 +54,17 @@ class Client:
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=POSTERS)
         self._session.mount("http://", adapter)
 
+    def send(self, method: str, path: str = "", **options: Any) -> requests.Response:
+        """Return the whole answer to a request, whatever its status."""
+        return self._session.request(method, self.url + path, timeout=CALL_TIMEOUT_S, **options)
+
     def call(self, method: str, path: str = "", **options: Any) -> Any:
         """Return the `result` of a call.
 
         Raises:
             SandboxError: the answer is not a success; says what came.
         """
-        answer = self._session.request(method, self.url + path, timeout=60, **options)
+        answer = self.send(method, path, **options)
         document = answer.json()
         if answer.status_code != 200:
             raise SandboxError(f"{method} {path}: {answer.status_code}, {document.get('message')}")
