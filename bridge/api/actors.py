@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
-from bridge.api.envelope import success
+from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import read_fields, read_page
 from bridge.api.views import ActorView, show_actor
 from bridge.core.actors import ActorDescription, ActorUpdate, parse_description, parse_update
@@ -30,11 +30,12 @@ blueprint = Blueprint("actors", __name__, url_prefix="/actors")
 @describe("list_actors", query=PageQuery, result=list[ActorView])
 def list_all() -> Response:
     """List the actors that the caller may read."""
-    page = read_page()
-    with context().database.read() as session:
-        actors = list_actors(session, identity(), **page)
-    shown = [spell_object(show_actor(actor, links()), case()) for actor in actors]
-    return success(shown, "Actors retrieved successfully.")
+    to, wanted = links(), case()
+    pages = (
+        [spell_object(show_actor(actor, to), wanted) for actor in actors]
+        for actors in list_actors(context().database, identity(), **read_page())
+    )
+    return success_in_pages(pages, "Actors retrieved successfully.")
 
 
 @blueprint.post("")

@@ -21,19 +21,27 @@ def success(result: Any, message: str) -> Response:
 
 
 def success_in_pages(
-    result: Mapping[str, Any], key: str, pages: Iterable[Sequence[Any]], message: str
+    pages: Iterable[Sequence[Any]],
+    message: str,
+    *,
+    result: Mapping[str, Any] | None = None,
+    key: str = "",
 ) -> Response:
-    """Return a 200 with `result` and, in it under `key`, the items of all pages in one list.
+    """Return a 200 with the items of all pages in one list: the result, or in `result` at `key`.
 
     What fits into one page is answered as ever. More is written page by page as the client reads;
     should a later page fail, the answer ends in the middle, which no reader takes for a list.
     """
+
+    def answer(items: Sequence[Any]) -> Response:
+        return success([*items] if result is None else {**result, key: [*items]}, message)
+
     following = iter(pages)
     first, second = next(following, ()), next(following, ())
     if not second:
-        return success({**result, key: [*first]}, message)
-    tail = "]}}"
-    head = success({**result, key: []}, message).get_data(as_text=True).removesuffix(tail)
+        return answer(first)
+    tail = "]}" if result is None else "]}}"
+    head = answer(()).get_data(as_text=True).removesuffix(tail)
 
     def write() -> Iterator[str]:
         before = head

@@ -49,7 +49,7 @@ def summarise(actor_id: str) -> Response:
     )
     result = spell_object(show_summary(summary, links()), wanted)
     message = "Actor executions retrieved successfully."
-    return success_in_pages(result, spell("executions", wanted), pages, message)
+    return success_in_pages(pages, message, result=result, key=spell("executions", wanted))
 
 
 @blueprint.post("")

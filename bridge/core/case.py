@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 Case = Literal["camel", "snake"]
 
 
+@lru_cache(maxsize=1024)
 def to_camel(key: str) -> str:
     """Return `key` in Abaco's camelCase: ``create_time`` to ``createTime``, ``_links`` as it is.
 

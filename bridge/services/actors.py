@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, exists, select, true, update
+from sqlalchemy import CursorResult, and_, delete, exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
@@ -20,6 +20,7 @@ from bridge.db import (
     Alias,
     Array,
     ConfigTarget,
+    Database,
     Execution,
     Image,
     Log,
@@ -38,6 +39,7 @@ from bridge.services.rows import find_or_insert
 from bridge.sites import Site, Tenant
 
 DELETED = "actor deleted"
+PAGE = 50  # actors that are in memory at once
 
 # Restricted field, what Abaco's refusal calls it (actors/auth.py check_privileged).
 _RESTRICTED = (
@@ -259,25 +261,38 @@ def _give_update(session: Session, actor: Actor, username: str) -> None:
 
 
 def list_actors(
-    session: Session, identity: Identity, *, limit: int | None = None, skip: int = 0
-) -> Sequence[Actor]:
-    """Return the actors that the caller, or everybody, may read, oldest first.
+    database: Database, identity: Identity, *, limit: int | None = None, skip: int = 0
+) -> Iterator[Sequence[Actor]]:
+    """Give the actors that the caller, or everybody, may read, oldest first, page by page.
 
     For admins too: being allowed everything is not a permission entry (abaco_contract.md 0.13).
+    An actor may be a megabyte, so a page has few, and no transaction is open between two.
     """
-    readable = exists().where(
-        Permission.actor_id == Actor.id,
-        Permission.username.in_((identity.username, WORLD)),
-        Permission.level != Level.NONE,
-    )
     query = (
         select(Actor)
-        .where(Actor.tenant == identity.tenant, Actor.deleted_at.is_(None), readable)
+        .where(
+            Actor.tenant == identity.tenant,
+            Actor.deleted_at.is_(None),
+            exists().where(
+                Permission.actor_id == Actor.id,
+                Permission.username.in_((identity.username, WORLD)),
+                Permission.level != Level.NONE,
+            ),
+        )
         .order_by(Actor.create_time, Actor.id)
-        .offset(skip)
-        .limit(limit)
     )
-    return session.scalars(query).all()
+    page = query.offset(skip)
+    left = limit
+    while left is None or left > 0:
+        with database.read() as session:
+            actors = session.scalars(page.limit(PAGE if left is None else min(PAGE, left))).all()
+        if not actors:
+            return
+        yield actors
+        last = actors[-1]
+        same = and_(Actor.create_time == last.create_time, Actor.id > last.id)
+        page = query.where(or_(Actor.create_time > last.create_time, same))
+        left = None if left is None else left - len(actors)
 
 
 def delete_actor(session: Session, identity: Identity, actor_id: str, now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -25,6 +26,7 @@ from bridge.db import (
 )
 from bridge.sites.model import BatchPolicy
 from tests.factories.rows import (
+    START,
     add_actor,
     add_array,
     add_execution,
@@ -397,6 +399,28 @@ def test_the_list_is_paged_as_a_plain_list(alice, clock):
     assert [actor["id"] for actor in alice.get("?skip=1").json["result"]] == ids[1:]
     assert alice.get("?limit=-1").status_code == 400
     assert "limit" in alice.get("?limit=many").json["message"]
+
+
+@pytest.mark.parametrize("prefix", ["/actors/v2", "/v3/actors"])
+def test_a_long_list_is_streamed_and_reads_the_same(caller, database, monkeypatch, prefix):
+    monkeypatch.setattr("bridge.services.actors.PAGE", 2)
+    with database.begin() as session:
+        image = add_image(session).id
+        made = [add_actor(session, image_id=image) for _ in range(3)]
+        later = {"create_time": START + timedelta(seconds=1)}
+        made += [add_actor(session, image_id=image, **later) for _ in range(2)]
+    expected = [actor.id for actor in sorted(made, key=lambda a: (a.create_time, a.id))]
+    user = caller("alice", prefix=prefix)
+    response = user.get()
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    assert "Content-Length" not in response.headers
+    whole = json.loads(response.data)
+    assert list(whole) == ["message", "status", "version", "result"]
+    assert [actor["id"] for actor in whole["result"]] == expected
+    assert whole["result"][0] == user.get(f"/{expected[0]}").json["result"]
+    assert user.get("?limit=3&skip=1").json["result"] == whole["result"][1:4]
+    assert user.get("?limit=0").json["result"] == []
 
 
 def test_getting_one(alice, bob, admin):

@@ -139,6 +139,17 @@ def test_answers_are_as_described(app, caller, prefix):
     below = f"/{actor['id']}/executions/{execution}"
     check("get", "/{actor_id}/executions/{execution_id}", below)
     check("get", "/{actor_id}/executions/{execution_id}/logs", below + "/logs")
+    check("get", "/{actor_id}/executions/{execution_id}/results/all", below + "/results/all")
+    check("delete", "/{actor_id}/executions/{execution_id}", below)
+    check("get", "/{actor_id}/executions/{execution_id}", below)
+    usage = {"runtime": 1, "cpu": 1, "io": 1}
+    check("post", "/{actor_id}/executions", f"/{actor['id']}/executions", json=usage)
+    stateful = {"image": "debian", "stateless": False, "batch": {"cpus": 1}}
+    check("put", "/{actor_id}", f"/{actor['id']}", json=stateful)
+    for value in ({"a_b": 1}, None):
+        body = {"data": json.dumps(value), "content_type": "application/json"}
+        check("post", "/{actor_id}/state", f"/{actor['id']}/state", **body)
+        check("get", "/{actor_id}/state", f"/{actor['id']}/state")
     check("delete", "/{actor_id}", f"/{actor['id']}")
 
 

@@ -34,7 +34,9 @@ def test_statements(database, site):
     def register(session):
         register_actor(session, ALICE, site, description, Account(1, 1), START)
 
-    assert count(database, lambda s: list_actors(s, ALICE)) == 1
+    with recorded_statements(database) as statements:
+        assert [len(page) for page in list_actors(database, ALICE)] == [1]
+    assert len(statements) == 2  # a page, and that there is no other
     assert count(database, lambda s: count_messages(s, ALICE, actor.id)) == 2
     assert count(database, lambda s: summarise_executions(s, ALICE, actor.id)) == 2
     assert count(database, read) == 3
