@@ -13,10 +13,10 @@ What bounds them:
 * links: a chain of them, which an alias that was moved can make a circle, ends after `MAX_HOPS`;
 * time: an event that is older than a day is given up (bridge.scheduler.housekeeping).
 
-A webhook gets a POST of JSON with the headers ``X-Abaco-Event-Id``, the same when it is repeated,
-``X-Abaco-Hops`` (how many links and webhooks led to it) and, where the site file names a
-`webhook_key_file` for the tenant, ``X-Abaco-Signature: t=<seconds>,v1=<hex>``. A receiver that has
-the secret too verifies it so, with `body` as it came:
+A webhook gets a POST of JSON with the headers ``X-Abaco-Event-Id`` and ``Idempotency-Key``, the
+same when it is repeated, ``X-Abaco-Hops`` (how many links and webhooks led to it) and, where the
+site file names a `webhook_key_file` for the tenant, ``X-Abaco-Signature: t=<seconds>,v1=<hex>``. A
+receiver that has the secret too verifies it so, with `body` as it came:
 
     fields = dict(part.split("=", 1) for part in header.split(","))
     expected = hmac.new(key, f"{fields['t']}.".encode() + body, hashlib.sha256).hexdigest()

@@ -58,12 +58,12 @@ class WebhookSender:
     """Posts events.
 
     Attributes:
-        public_url: the bridge's own, where webhooks may lead whatever its address.
+        own_urls: of the bridge itself, whose API webhooks may lead to whatever its address.
         addresses: where else they may.
         keys: by tenant, what its events are signed with.
     """
 
-    public_url: str
+    own_urls: Sequence[str]
     addresses: AddressRules = field(default_factory=AddressRules)
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -85,12 +85,14 @@ class WebhookSender:
         """
         target = parse_url(url)
         body = json.dumps(payload).encode()
+        event_id = str(payload["_abaco_event_id"])
         headers = {
             "Host": target.netloc,
             "Content-Type": "application/json",
             "User-Agent": f"abaco-bridge/{__version__}",
             "Connection": "close",
-            "X-Abaco-Event-Id": str(payload["_abaco_event_id"]),
+            "X-Abaco-Event-Id": event_id,
+            "Idempotency-Key": event_id,  # the bridge itself, and others, queue it once
             "X-Abaco-Hops": str(hops),
         }
         if tenant in self.keys:
@@ -115,12 +117,14 @@ class WebhookSender:
 
     def _is_ours(self, target: Target) -> bool:
         """Whether `target` is the bridge's own API, which everybody may reach anyway."""
-        own = parse_url(self.public_url)
-        if (target.scheme, target.host, target.port) != (own.scheme, own.host, own.port):
-            return False
         path = unquote(target.path.partition("?")[0])
-        base = own.path.rstrip("/")
-        return ".." not in path and path.startswith((f"{base}/actors/", f"{base}/v3/actors/"))
+        for own in map(parse_url, self.own_urls):
+            base = own.path.rstrip("/")
+            if (target.scheme, target.host, target.port) == (own.scheme, own.host, own.port):
+                return ".." not in path and path.startswith(
+                    (f"{base}/actors/", f"{base}/v3/actors/")
+                )
+        return False
 
 
 def parse_url(url: str) -> Target:
@@ -170,7 +174,7 @@ def make_sender(site: Site) -> WebhookSender:
     if mistakes:
         raise SiteConfigError("\n".join(mistakes))
     rules = AddressRules(site.webhook_networks, site.webhook_refused_networks)
-    return WebhookSender(site.public_url, rules, keys)
+    return WebhookSender((site.public_url, site.callback_url), rules, keys)
 
 
 def sign(key: bytes, timestamp: int, body: bytes) -> str:

@@ -41,7 +41,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def post(url: str, rules: AddressRules = LOOPBACK, **given: Any) -> None:
-    WebhookSender(PUBLIC, rules, **given).post(url, PAYLOAD, "PHYSICS", 3, 1_700_000_000)
+    WebhookSender([PUBLIC], rules, **given).post(url, PAYLOAD, "PHYSICS", 3, 1_700_000_000)
 
 
 class TestRequest:
@@ -53,7 +53,8 @@ class TestRequest:
         assert headers["Content-Type"] == "application/json"
         assert headers["Host"] == f"127.0.0.1:{receiver.port}"
         assert headers["User-Agent"] == f"abaco-bridge/{__version__}"
-        assert (headers["X-Abaco-Event-Id"], headers["X-Abaco-Hops"]) == ("e1", "3")
+        assert (headers["X-Abaco-Event-Id"], headers["Idempotency-Key"]) == ("e1", "e1")
+        assert headers["X-Abaco-Hops"] == "3"
         assert "X-Abaco-Signature" not in headers
 
     def test_is_signed_with_the_tenants_key(self, receiver: Receiver) -> None:
@@ -216,7 +217,7 @@ class TestAddresses:
 
     def test_the_bridges_own_api_is_open_wherever_it_is(self, receiver: Receiver) -> None:
         own = f"http://127.0.0.1:{receiver.port}"
-        sender = WebhookSender(f"{own}/base")
+        sender = WebhookSender([PUBLIC, f"{own}/base"])
         for path in ("/base/actors/a/messages?x-nonce=n", "/base/v3/actors/a/messages"):
             sender.post(own + path, PAYLOAD, "PHYSICS", 1, 0)
         assert len(receiver.requests) == 2
