@@ -13,6 +13,7 @@ Drawing (a test keeps it true):
             UnsupportedMedia
             PayloadTooLarge
             MethodNotAllowed
+            QueryTooCostly
         AuthenticationError
         PermissionDenied
         NotFound
@@ -84,6 +85,10 @@ class MethodNotAllowed(RequestError):
     """The URL exists, the method does not."""
 
     status = 405
+
+
+class QueryTooCostly(RequestError):
+    """Answering would take more time or memory than one request is given."""
 
 
 class AuthenticationError(BridgeError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity, links
-from bridge.api.describe import PageQuery, describe
+from bridge.api.describe import describe
 from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import read_fields, read_page
+from bridge.api.search import FoundActors, SearchQuery, answer_search, is_search
 from bridge.api.views import ActorView, show_actor
 from bridge.core.actors import ActorDescription, ActorUpdate, parse_description, parse_update
 from bridge.core.case import spell_object
@@ -27,9 +28,11 @@ blueprint = Blueprint("actors", __name__, url_prefix="/actors")
 
 
 @blueprint.get("")
-@describe("list_actors", query=PageQuery, result=list[ActorView])
+@describe("list_actors", query=SearchQuery, result=list[ActorView] | FoundActors)
 def list_all() -> Response:
-    """List the actors that the caller may read."""
+    """List the actors that the caller may read; with filters, search them."""
+    if is_search():
+        return answer_search("actors", "Actors search completed successfully.")
     to, wanted = links(), case()
     pages = (
         [spell_object(show_actor(actor, to), wanted) for actor in actors]

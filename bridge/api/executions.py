@@ -5,9 +5,16 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity, links
-from bridge.api.describe import PageQuery, describe
+from bridge.api.describe import describe
 from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import read_fields, read_page
+from bridge.api.search import (
+    FoundExecutions,
+    FoundLogs,
+    SearchQuery,
+    answer_search,
+    is_search,
+)
 from bridge.api.views import (
     ActorView,
     ExecutionsView,
@@ -34,12 +41,15 @@ blueprint = Blueprint("executions", __name__, url_prefix="/actors/<actor_id>/exe
 
 
 @blueprint.get("")
-@describe("list_executions", query=PageQuery, result=ExecutionsView)
+@describe("list_executions", query=SearchQuery, result=ExecutionsView | FoundExecutions)
 def summarise(actor_id: str) -> Response:
-    """Show the sums over all executions, and the list in the order of creation.
+    """Show the sums over all executions, and the list in the order of creation; or search them.
 
     Abaco's clients expect the whole list where they ask for no page of it: a long one is streamed.
     """
+    if is_search():
+        message = "Executions search completed successfully."
+        return answer_search("executions", message, actor_id=actor_id)
     here, page, wanted = context(), read_page(), case()
     with here.database.read() as session:
         summary = summarise_executions(session, identity(), actor_id)
@@ -88,9 +98,12 @@ def cancel(actor_id: str, execution_id: str) -> Response:
 
 
 @blueprint.get("/<execution_id>/logs")
-@describe("get_execution_logs", result=LogsView)
+@describe("get_execution_logs", query=SearchQuery, result=LogsView | FoundLogs)
 def logs(actor_id: str, execution_id: str) -> Response:
-    """Show what the container printed, so far or in all."""
+    """Show what the container printed, so far or in all; with filters, search it."""
+    if is_search():
+        message = "Logs search completed successfully."
+        return answer_search("logs", message, actor_id=actor_id, execution_id=execution_id)
     here, to = context(), links()
     with here.database.read() as session:
         actor, execution = find_execution(session, identity(), actor_id, execution_id, Level.READ)

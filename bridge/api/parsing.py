@@ -85,19 +85,19 @@ def read_page() -> dict[str, int]:
     """Return `limit` and `skip` of the query, those that are given.
 
     They page a plain list: the two fields do not make a search of it, which agavepy could not
-    read (clients.md 0.12).
+    read (clients.md 0.12). agavepy and tapipy call the second one `offset` (clients.md 1.3, 2.2).
 
     Raises:
         InvalidField: one of them is not a number from 0.
     """
     page = {}
-    for name in ("limit", "skip"):
-        text = request.args.get(name)
+    for key, name in (("limit", "limit"), ("offset", "skip"), ("skip", "skip")):
+        text = request.args.get(key)
         if text is None:
             continue
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise InvalidField(
-                f"Invalid query parameter {name}: got {text[:64]!r}, expected an integer from 0."
+                f"Invalid query parameter {key}: got {text[:64]!r}, expected an integer from 0."
             )
         page[name] = int(text)
     return page

@@ -15,7 +15,7 @@ from bridge.api.schemas import SPELLED, Moment, With
 from bridge.core.cron import format_hour
 from bridge.core.statuses import ActorStatus, ExecutionStatus
 from bridge.core.times import format_moment, format_optional
-from bridge.db import Actor, Execution
+from bridge.db import Actor, Execution, Log
 from bridge.services.executions import ExecutionRow, Summary
 from bridge.services.results import ListedResult, ResultList
 
@@ -68,12 +68,11 @@ class ActorView(TypedDict):
     _links: dict[str, str]
 
 
-class ExecutionView(TypedDict):
-    """An execution (4.2)."""
+class FoundExecutionView(TypedDict):
+    """An execution that was searched for (3.13)."""
 
     id: str
     actor_id: str
-    api_server: str
     executor: str
     worker_id: str | None
     status: ExecutionStatus
@@ -88,6 +87,19 @@ class ExecutionView(TypedDict):
     attempt: Annotated[int, "More than 1: the cluster lost it before, and it was run again."]
     executor_uid: NotRequired[Annotated[int, "Where the actor runs as its executor."]]
     executor_gid: NotRequired[Annotated[int | None, "Where the actor runs as its executor."]]
+    _links: dict[str, str]
+
+
+class ExecutionView(FoundExecutionView):
+    """An execution (4.2)."""
+
+    api_server: str
+
+
+class FoundLogView(TypedDict):
+    """A log that was searched for (3.13)."""
+
+    logs: str
     _links: dict[str, str]
 
 
@@ -218,10 +230,14 @@ def show_actor(actor: Actor, links: Links) -> ActorView:
 
 def show_execution(actor: Actor, execution: Execution, links: Links) -> ExecutionView:
     """Return an execution (4.2), with its attempt and, where it runs as its executor, their ids."""
-    shown: ExecutionView = {
+    return {**show_found_execution(actor, execution, links), "api_server": links.server}
+
+
+def show_found_execution(actor: Actor, execution: Execution, links: Links) -> FoundExecutionView:
+    """Return an execution that was searched for: as one alone, without the server (3.13)."""
+    shown: FoundExecutionView = {
         "id": execution.id,
         "actor_id": actor.id,
-        "api_server": links.server,
         "executor": execution.executor,
         "worker_id": execution.worker_id,
         "status": execution.status,
@@ -244,6 +260,18 @@ def show_execution(actor: Actor, execution: Execution, links: Links) -> Executio
         shown["executor_uid"] = execution.executor_uid
         shown["executor_gid"] = execution.executor_gid
     return shown
+
+
+def show_found_log(actor: Actor, log: Log, links: Links) -> FoundLogView:
+    """Return a log that was searched for (3.13)."""
+    return {
+        "logs": log.text,
+        "_links": {
+            "self": links.logs(actor.id, log.execution_id),
+            "owner": links.owner(actor.owner),
+            "execution": links.execution(actor.id, log.execution_id),
+        },
+    }
 
 
 def show_listed(row: ExecutionRow) -> ListedExecutionView:

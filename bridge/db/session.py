@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from bridge.core.patterns import matches
+
 
 class Database:
     """An engine and its sessions."""
@@ -58,6 +60,15 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    connection.create_function("bridge_matches", 2, _matches, deterministic=True)
+
+
+def _matches(pattern: str, subject: bytes | None) -> bool | None:
+    """SQL's function for patterns, which SQLite leaves to its users.
+
+    The text comes as bytes, since what SQLite reads in a JSON document need not be Unicode.
+    """
+    return None if subject is None else matches(pattern, subject.decode(errors="replace"))
 
 
 def _begin_immediate(connection: Any) -> None:

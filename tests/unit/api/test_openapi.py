@@ -93,6 +93,7 @@ def test_tapipys_operations_have_tapipys_names(app):
         (("post", ""), "create_actor"),
         (("get", "/{actor_id}"), "get_actor"),
         (("delete", "/{actor_id}"), "delete_actor"),
+        (("get", "/search/{search_type}"), "search_database"),
         (("get", "/{actor_id}/messages"), "get_messages"),
         (("post", "/{actor_id}/messages"), "send_message"),
         (("get", "/{actor_id}/executions"), "list_executions"),

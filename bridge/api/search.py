@@ -1,0 +1,140 @@
+"""``/actors/search/<type>``, and lists that are given more than a page (abaco_contract.md 3.13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypedDict
+
+from flask import Blueprint, Response, request
+
+from bridge.api.context import case, context, identity, links
+from bridge.api.describe import PageQuery, describe
+from bridge.api.envelope import success
+from bridge.api.parsing import read_page
+from bridge.api.schemas import SPELLED
+from bridge.api.views import (
+    ActorView,
+    FoundExecutionView,
+    FoundLogView,
+    show_actor,
+    show_found_execution,
+    show_found_log,
+)
+from bridge.core.case import spell_keys
+from bridge.core.search import parse_search
+from bridge.core.statuses import Level
+from bridge.errors import InvalidField
+from bridge.services.access import find_actor
+from bridge.services.executions import find_execution
+from bridge.services.search import DEFAULT_LIMIT, MAX_LIMIT, TYPES, search_records
+
+blueprint = Blueprint("search", __name__, url_prefix="/actors/search")
+
+# What a query may have without being a search (clients.md 0.12).
+_NO_FILTERS = ("limit", "skip", "offset", "x-nonce")
+
+
+class SearchQuery(PageQuery, total=False):
+    """A page, words, and filters: any other key is a field with or without an operator."""
+
+    search: Annotated[str, "Words, any of which is found somewhere in a record's texts."]
+    exactsearch: Annotated[str, "A phrase that is found somewhere in a record's texts."]
+
+
+class MetadataView(TypedDict):
+    """How much was found, and what part of it is shown."""
+
+    total_count: int
+    records_skipped: int
+    record_limit: int
+    count_returned: int
+
+
+class FoundActors(TypedDict):
+    """Actors that were searched for."""
+
+    _metadata: Annotated[MetadataView, SPELLED]
+    search: Annotated[list[ActorView], SPELLED]
+
+
+class FoundExecutions(TypedDict):
+    """Executions that were searched for."""
+
+    _metadata: Annotated[MetadataView, SPELLED]
+    search: Annotated[list[FoundExecutionView], SPELLED]
+
+
+class FoundLogs(TypedDict):
+    """Logs that were searched for."""
+
+    _metadata: Annotated[MetadataView, SPELLED]
+    search: Annotated[list[FoundLogView], SPELLED]
+
+
+@blueprint.get("/<search_type>")
+@describe("search_database", query=SearchQuery, result=FoundActors | FoundExecutions | FoundLogs)
+def search(search_type: str) -> Response:
+    """Search the actors that the caller may read, their executions, workers or logs.
+
+    Every query key but the four named ones is a filter: a field, with a dotted path below one that
+    holds JSON, and `.eq .neq .lt .lte .gt .gte .in .nin .between .like .nlike` or nothing behind
+    it. `.in` takes a JSON list, `.between` two values with a comma, `.like` a regular expression
+    without look-around and back-references. Dates are of any precision from the year on.
+    """
+    if search_type not in TYPES:
+        raise InvalidField(
+            f"Invalid search type: got {search_type[:64]!r}, expected one of: {', '.join(TYPES)}."
+        )
+    return answer_search(search_type, "Search completed successfully.")
+
+
+def is_search() -> bool:
+    """Return whether the request asks a list for more than a page of it."""
+    return any(key not in _NO_FILTERS for key in request.args)
+
+
+def answer_search(
+    search_type: str, message: str, *, actor_id: str | None = None, execution_id: str | None = None
+) -> Response:
+    """Answer the search that the request's query asks for, in an actor or execution if given.
+
+    Raises:
+        InvalidField: the query has a key that is no field, or a value that does not fit it.
+        QueryTooCostly: it would take too long, or find too much at once.
+    """
+    here = context()
+    searchable = TYPES[search_type]
+    page = {"limit": DEFAULT_LIMIT, "skip": 0} | read_page()
+    page["limit"] = min(page["limit"], MAX_LIMIT)
+    filters = ((k, v) for k, v in request.args.items(multi=True) if k not in _NO_FILTERS)
+    wanted = parse_search(filters, searchable.fields)
+    with here.database.read() as session:
+        actor = None
+        if actor_id is not None:
+            actor = find_actor(session, identity(), actor_id, Level.READ)
+        if actor is not None and execution_id is not None:
+            find_execution(session, identity(), actor.id, execution_id, Level.READ)
+        found = search_records(
+            session, identity(), searchable, wanted, _shower(search_type), here.now(),
+            actor=actor, execution_id=execution_id, **page,
+        )  # fmt: skip
+    metadata = {
+        "total_count": found.total,
+        "records_skipped": page["skip"],
+        "record_limit": page["limit"],
+        "count_returned": len(found.records),
+    }
+    return success({"_metadata": spell_keys(metadata, case()), "search": found.records}, message)
+
+
+_SHOWN: dict[str, Callable[..., Any]] = {
+    "actors": show_actor,
+    "executions": show_found_execution,
+    "logs": show_found_log,
+}
+
+
+def _shower(search_type: str) -> Callable[..., Mapping[str, Any]]:
+    """Return what makes of a row of this type what is shown, nulls kept in both cases."""
+    show, to, spelling = _SHOWN[search_type], links(), case()
+    return lambda *row: spell_keys(show(*row, to), spelling)
