@@ -18,11 +18,11 @@ from bridge.services.accounts import find_account
 from bridge.services.actors import (
     check_restricted,
     check_site,
-    delete_actor,
     list_actors,
     register_actor,
     update_actor,
 )
+from bridge.services.deletion import delete_actor, forget_outputs
 
 blueprint = Blueprint("actors", __name__, url_prefix="/actors")
 
@@ -94,8 +94,11 @@ def delete(actor_id: str) -> Response:
     """Delete an actor; what it runs is stopped within the scheduler's next ticks."""
     here = context()
     with here.database.begin() as session:
-        is_running = delete_actor(session, identity(), actor_id, here.now())
-    if is_running:
+        deletion = delete_actor(session, identity(), actor_id, here.now())
+    if deletion is not None:
+        with here.database.begin() as session:
+            forget_outputs(session, deletion.actor_id)
+    if deletion is not None and deletion.is_running:
         return success(
             None,
             "Actor deleted successfully, though Abaco is still cleaning up some of the actor's "

@@ -1,4 +1,4 @@
-"""Actors: register, list, update, delete (abaco_contract.md 3.1, 3.2, 4.4, 4.5)."""
+"""Actors: register, list, update (abaco_contract.md 3.1, 3.2, 4.5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, and_, delete, exists, or_, select, true, update
+from sqlalchemy import and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
@@ -17,28 +17,20 @@ from bridge.core.images import parse_image
 from bridge.core.statuses import ActorStatus, ArrayStatus, ImageStatus, Level
 from bridge.db import (
     Actor,
-    Alias,
     Array,
-    ConfigTarget,
     Database,
-    Execution,
     Image,
-    Log,
-    Nonce,
     Permission,
-    Result,
 )
-from bridge.errors import InvalidField, NotFound, PermissionDenied
+from bridge.errors import InvalidField, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
 from bridge.services.batch import check_batch
-from bridge.services.endings import end_waiting
 from bridge.services.links import check_no_cycle, find_link, lock_links
 from bridge.services.mounts import mounts_of
 from bridge.services.rows import find_or_insert
 from bridge.sites import Site, Tenant
 
-DELETED = "actor deleted"
 PAGE = 50  # actors that are in memory at once
 
 # Restricted field, what Abaco's refusal calls it (actors/auth.py check_privileged).
@@ -293,46 +285,6 @@ def list_actors(
         same = and_(Actor.create_time == last.create_time, Actor.id > last.id)
         page = query.where(or_(Actor.create_time > last.create_time, same))
         left = None if left is None else left - len(actors)
-
-
-def delete_actor(session: Session, identity: Identity, actor_id: str, now: datetime) -> bool:
-    """End the actor and what waits for it; return whether the cluster still works on it.
-
-    What runs is stopped by the scheduler, which sees `stop_requested`. Executions stay, as in
-    Abaco, and events that are still to be told; their logs and results, and the messages of those
-    that never ran, go. So do the actor's permissions, its aliases, which Abaco leaves dangling, its
-    nonces and those of its aliases, and its place in configs. For an admin, what does not exist is
-    deleted already (abaco_contract.md 3.2).
-    """
-    try:
-        actor = find_actor(session, identity, actor_id, Level.UPDATE, missing=NO_ACTOR, lock=True)
-    except NotFound:
-        if identity.is_admin:
-            return False
-        raise
-    actor.status = ActorStatus.SHUTTING_DOWN
-    actor.deleted_at = actor.last_update_time = now
-    actor.cron_next_at = None
-    session.flush()
-    end_waiting(session, actor, true(), DELETED, now)
-    of_actor = select(Execution.id).where(Execution.actor_id == actor.id)
-    for statement in (
-        delete(Log).where(Log.execution_id.in_(of_actor)),
-        delete(Result).where(Result.execution_id.in_(of_actor)),
-        delete(Permission).where(Permission.actor_id == actor.id),
-        delete(Nonce).where(Nonce.actor_id == actor.id),
-        delete(Alias).where(Alias.actor_id == actor.id),
-        delete(ConfigTarget).where(ConfigTarget.actor_id == actor.id),
-    ):
-        session.execute(statement.execution_options(synchronize_session=False))
-    stopped = session.execute(
-        update(Array)
-        .where(Array.actor_id == actor.id, Array.status != ArrayStatus.ENDED)
-        .values(stop_requested=True)
-        .execution_options(synchronize_session=False)
-    )
-    assert isinstance(stopped, CursorResult)
-    return bool(stopped.rowcount)
 
 
 def _request_image(session: Session, cluster: str, tenant: str, text: str, now: datetime) -> Image:

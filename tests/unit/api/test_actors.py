@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 
@@ -527,6 +528,29 @@ def test_deleting_leaves_nothing_that_leads_to_the_actor(alice, database):
             f"PHYSICS_2{other.id}",
         }
         assert session.query(Execution).count() == 3
+
+
+def test_a_deletion_that_meets_a_harvest_waits_and_does_not_deadlock(alice, database):
+    """The harvest holds a log and then wants the actor, whose mean run time it writes."""
+    with database.begin() as session:
+        actor = add_actor(session)
+        execution = add_execution(session, actor)
+        expires = START + timedelta(days=1)
+        session.add(Log(execution_id=execution.id, text="so far", expires_at=expires))
+    answers = []
+    deletion = Thread(target=lambda: answers.append(alice.delete(f"/{actor.id}")))
+    with database.begin() as session:
+        session.get_one(Log, execution.id).text = "all of it"
+        session.flush()
+        deletion.start()
+        deletion.join(0.3)
+        assert deletion.is_alive(), "the deletion waits for the harvest"
+        session.get_one(Actor, actor.id).mean_run_s = 1.0
+    deletion.join(30)
+    assert answers[0].status_code == 200
+    with database.read() as session:
+        assert session.query(Log).count() == 0
+        assert session.get(Actor, actor.id).status is ActorStatus.SHUTTING_DOWN
 
 
 def test_deleting_an_idle_actor(alice, bob, database):

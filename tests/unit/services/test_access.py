@@ -8,7 +8,7 @@ from bridge.auth.identity import WORLD, Identity, NonceGrant
 from bridge.core.statuses import Level
 from bridge.errors import NotFound, PermissionDenied
 from bridge.services.access import find_actor, find_with_level
-from bridge.services.actors import delete_actor
+from bridge.services.deletion import delete_actor
 from tests.factories.rows import (
     START,
     add_actor,

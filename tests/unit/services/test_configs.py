@@ -11,7 +11,6 @@ from bridge.auth.identity import WORLD, Identity
 from bridge.core.statuses import Level
 from bridge.db import Config, ConfigPermission, ConfigTarget, Permission
 from bridge.errors import ConfigsUnusable
-from bridge.services.actors import delete_actor
 from bridge.services.configs import (
     MAX_CONFIGS_BYTES,
     ConfigDescription,
@@ -19,6 +18,7 @@ from bridge.services.configs import (
     create_config,
     update_config,
 )
+from bridge.services.deletion import delete_actor
 from tests.factories.rows import START, add_actor, add_alias, add_config, add_permission
 from tests.factories.statements import recorded_statements
 

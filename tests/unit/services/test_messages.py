@@ -14,7 +14,7 @@ from bridge.core.waits import Waits
 from bridge.db import Execution, Message
 from bridge.errors import Conflict, NotFound, UserUnknown
 from bridge.services.accounts import Account
-from bridge.services.actors import delete_actor
+from bridge.services.deletion import delete_actor
 from bridge.services.messages import (
     CRON,
     EVENTS,

@@ -6,7 +6,8 @@ from bridge.auth.identity import Identity
 from bridge.core.actors import ActorDescription
 from bridge.core.statuses import Level
 from bridge.services.accounts import Account
-from bridge.services.actors import delete_actor, list_actors, register_actor
+from bridge.services.actors import list_actors, register_actor
+from bridge.services.deletion import delete_actor
 from bridge.services.executions import find_execution, read_log, summarise_executions
 from bridge.services.messages import count_messages
 from tests.factories.rows import START, add_actor, add_execution
@@ -42,4 +43,4 @@ def test_statements(database, site):
     assert count(database, read) == 3
     count(database, register)  # its image is new
     assert count(database, register) == 3
-    assert count(database, lambda s: delete_actor(s, ALICE, actor.id, START)) == 11
+    assert count(database, lambda s: delete_actor(s, ALICE, actor.id, START)) == 9
