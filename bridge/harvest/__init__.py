@@ -4,21 +4,26 @@ A journal is written by the owner's worker and may be forged by the owner: every
 for form, and believed for executions that were given to that array and for nothing else.
 """
 
-from bridge.harvest.apply import (
-    apply_records,
-    end_lost,
-    has_open,
-    has_started,
-    left_reason,
-    requeue,
+from bridge.harvest.apply import apply_records, left_reason
+from bridge.harvest.endings import end_lost, has_open, has_started, requeue
+from bridge.harvest.records import (
+    Finished,
+    Joined,
+    Left,
+    Progress,
+    Record,
+    Results,
+    Started,
+    parse_records,
 )
-from bridge.harvest.records import Finished, Joined, Left, Record, Started, parse_records
 
 __all__ = [
     "Finished",
     "Joined",
     "Left",
+    "Progress",
     "Record",
+    "Results",
     "Started",
     "apply_records",
     "end_lost",

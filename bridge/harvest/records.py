@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable
@@ -9,9 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.node.results import BATCH
+from bridge.node.state import parse_state
+
 # What reading a line of another form may meet; OSError is a moment that gmtime(3) cannot hold.
 _OTHER_FORM = (ValueError, LookupError, TypeError, OverflowError, OSError, RecursionError)
 _MAX_COUNT = 2**62  # what a signed 64-bit column holds, with room
+_MAX_NUMBER = 2**30  # of a result; they count 1 KiB each towards a limit of 1 GiB at most
+_MAX_RUN_BYTES = 64 << 20  # results of one record; a datagram is far smaller on any kernel
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,41 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Results:
+    """Results of one execution that follow each other, the first of them with number `first`.
+
+    They are `data`, or lie in the execution's file from `offset` on, each as long as `lengths` say.
+    """
+
+    first: int
+    data: tuple[bytes, ...] = ()
+    offset: int = 0
+    lengths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """What an actor left as its state, any JSON value."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a running execution has told since the last time."""
+
+    at: datetime
+    execution_id: str
+    log: str
+    results: Results | None
+
+
+@dataclass(frozen=True)
 class Finished:
     """A container ended, or could not be started (`runtime_error`).
 
-    `log` is None when the log lies in a file of its own. Counts are ns, KiB and bytes.
+    `log` is None when the log lies in a file of its own; `notes` are the worker's own words, for
+    the end of it. Counts are ns, KiB and bytes.
     """
 
     at: datetime
@@ -49,6 +86,10 @@ class Finished:
     io_bytes: int
     log: str | None
     log_truncated: bool
+    oom_killed: bool = False
+    notes: str = ""
+    results: Results | None = None
+    state: State | None = None
 
 
 @dataclass(frozen=True)
@@ -59,23 +100,26 @@ class Left:
     why: str
 
 
-Record = Joined | Started | Finished | Left
+Record = Joined | Started | Progress | Finished | Left
 
 
-def parse_records(data: bytes, most_files: int = 1 << 30) -> tuple[list[Record], int, int]:
+def parse_records(
+    data: bytes, most_files: int = 1 << 30, most_bytes: int = 1 << 60
+) -> tuple[list[Record], int, int]:
     """Read the whole lines of `data`.
 
     Args:
         data: a piece of a journal that begins with a line.
-        most_files: stop after so many executions whose log lies in a file of its own.
+        most_files: stop after so many logs and runs of results that lie in files of their own.
+        most_bytes: stop after so many bytes of such results; one record may exceed it.
 
     Returns:
         The records, how many bytes they took (an unfinished last line is left for the next time),
         and how many lines were not of the form agreed.
     """
     records: list[Record] = []
-    taken = bad = files = 0
-    while files < most_files and (end := data.find(b"\n", taken) + 1):
+    taken = bad = files = size = 0
+    while files < most_files and size < most_bytes and (end := data.find(b"\n", taken) + 1):
         line, taken = data[taken:end], end
         try:
             document = json.loads(line)
@@ -86,6 +130,9 @@ def parse_records(data: bytes, most_files: int = 1 << 30) -> tuple[list[Record],
         if record is not None:
             records.append(record)
             files += isinstance(record, Finished) and record.log is None
+            if isinstance(record, Progress | Finished) and record.results is not None:
+                files += bool(record.results.lengths)
+                size += sum(record.results.lengths)
     return records, taken, bad
 
 
@@ -111,7 +158,47 @@ def _finished(document: dict[str, Any]) -> Finished:
         io_bytes=_count(document["io_bytes"]),
         log=None if log is None else _text(log),
         log_truncated=document["log_truncated"] is True,
+        oom_killed=document["oom_killed"] is True,
+        notes=_text(document["notes"])[:2000],
+        results=_results(document["results"]),
+        state=_state(document["state"]),
     )
+
+
+def _progress(document: dict[str, Any]) -> Progress:
+    return Progress(
+        _moment(document["at"]),
+        _text(document["id"]),
+        _text(document["log"]),
+        _results(document["results"]),
+    )
+
+
+def _results(value: object) -> Results | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError("not results")
+    first = _count(value["first"])
+    if first > _MAX_NUMBER:
+        raise ValueError("a number that no result has")
+    if "data" in value:
+        data = tuple(base64.b64decode(one, validate=True) for one in _list(value["data"]))
+        return Results(first, data=data)
+    lengths = tuple(_count(one) for one in _list(value["lengths"]))
+    if sum(lengths) > _MAX_RUN_BYTES:
+        raise ValueError("more than a worker ever puts into one record")
+    return Results(first, offset=_count(value["offset"]), lengths=lengths)
+
+
+def _state(value: object) -> State | None:
+    """Return a state; what is none, or too large, is left out as the worker would have."""
+    if value is None:
+        return None
+    try:
+        return State(json.loads(parse_state(_text(value).encode())))
+    except ValueError:
+        return None
 
 
 def _left(document: dict[str, Any]) -> Left:
@@ -125,6 +212,7 @@ def _other(document: dict[str, Any]) -> None:
 _READERS: dict[str, Callable[[dict[str, Any]], Record | None]] = {
     "joined": _joined,
     "started": _started,
+    "progress": _progress,
     "finished": _finished,
     "left": _left,
     "bad_line": _other,
@@ -142,6 +230,12 @@ def _text(value: object) -> str:
         raise TypeError("not a text")
     # Neither NUL nor half of a surrogate pair can be stored in a text column everywhere.
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list) or len(value) > BATCH:
+        raise TypeError("not a list, or longer than one of ours")
+    return value
 
 
 def _count(value: object) -> int:

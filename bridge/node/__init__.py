@@ -52,13 +52,15 @@ started by that worker any more and goes back to the queue.
     binds                      list of [host path, container path, "ro" | "rw"]
     environment                object: what all messages share; a message's own names win
     log_limit_bytes            a longer log is cut while it streams
-    inline_log_bytes           a longer log goes to logs/ instead of the journal
+    inline_log_bytes           a longer log goes to logs/ instead of the journal; and so do results
+                               to results/, from the first on that would exceed it in all
     max_run_time_s             limit of one execution, 0 for none
     kill_grace_s               from SIGTERM to SIGKILL
     idle_timeout_s             how long a worker without work waits for more chunks
     time_limit_s               of the array task, where Slurm does not tell its end
     memory_mib                 limit of one message's processes together, 0 for none
-    max_result_bytes           results of one message together; what is beyond is not taken
+    max_result_bytes           results of one message together, each counted as 1 KiB at least; what
+                               is beyond is not taken
     ntasks                     more than 1: the container is started so often, by srun (MPI)
     gpus                       whether the container sees the GPUs that Slurm gave
     reuse                      "none"
@@ -80,20 +82,31 @@ what is no such line: a write that failed half way leaves one, or an empty one::
 
     joined    worker, host, pid, job (this task's job id), array_job
     started   id
-    progress  id, log (what was added since the last such record, while it is inline),
-              results (as in `finished`): now and then while a container runs
+    progress  id, log (what was added to it since the last such record, up to inline_log_bytes in
+              all), results: now and then while a container runs, not flushed to the disk
     finished  id, started_at, exit_code (0..255; 128+n for signal n), runtime_error (text when the
               container runtime failed and the actor never ran, else null), ended_by (null,
-              "cancel", "time_limit", "signal", "memory"), pid, cpu_ns, max_rss_kib, io_bytes (these
-              count the runtime too; 0 when unknown), log (UTF-8, what is none of it replaced; null
-              when logs/<id> has it, as bytes; empty with a runtime_error), log_bytes,
-              log_truncated, results (those that no `progress` had, in order: each
-              {"data": base64} or {"file": [offset, length]} in results/<id>), state (the JSON text
-              that the actor left in its file; null when it left none, or did not change it).
+              "cancel", "time_limit", "signal", "memory"), oom_killed (whether a process was killed
+              for want of memory, by the worker or the kernel), pid, cpu_ns, max_rss_kib, io_bytes
+              (these count the runtime too; 0 when unknown), log (UTF-8, what is none of it
+              replaced; null when logs/<id> has it, as bytes; empty with a runtime_error),
+              log_bytes, log_truncated, notes (what the worker has to say at the end of the log,
+              lines), results, state (the JSON text that the actor left in its file; null when it
+              left none, or did not change it).
               Without a `started` before it: ended by "cancel" before it ran (exit_code 143).
     bad_line  error: a line of a chunk that has no id and was passed over
-    left      why ("empty", "stop", "time", "signal"; "broken" with an `error` when no container can
-              start on this node), remaining (ids not started of the chunk in hand)
+    left      why ("empty", "stop", "leave", "time", "signal"; "broken" with an `error` when no
+              container can start on this node), remaining (ids not started of the chunk in hand)
+
+`results` are those that no record had before, null when there are none: ``first``, the number of
+the first of them (from 0; a reader that has it already passes over it), and either ``data``, a list
+of base64, or ``offset`` and ``lengths``: where they lie in results/<id>, one after another. No line
+is longer than bridge.node.journal.MAX_LINE_BYTES.
+
+What a container finds besides the image: ``/_abaco_binary_data``; ``/_abaco_results.sock``, a
+datagram socket of the message's own, each datagram a result (an empty one is none, since it would
+look like the end of the queue); ``/_abaco_state.json``. With several tasks there is no socket: it
+would be on one node alone.
 
 The worker exits 0 when it left, 2 when it could not work or go on, 3 when it was fenced.
 """

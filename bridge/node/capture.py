@@ -20,6 +20,9 @@ class Capture:
         self._head = bytearray()
         self._kept_bytes = 0
         self._file: Optional[int] = None
+        self._is_in_file = False
+        self._shown_bytes = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
@@ -50,20 +53,35 @@ class Capture:
     @property
     def text(self) -> Optional[str]:
         """The log, None when the file has it. A character that the limit cut in two is left out."""
-        if self._kept_bytes > len(self._head):
+        if self._is_in_file:
             return None
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return decoder.decode(bytes(self._head), final=not self.is_truncated)
 
+    def read_news(self) -> str:
+        """Return what was added to the head since the last call, in whole characters."""
+        piece = bytes(self._head[self._shown_bytes :])
+        self._shown_bytes += len(piece)
+        return self._decoder.decode(piece)
+
     def _keep(self, piece: bytes) -> None:
-        if self._file is None and self._kept_bytes + len(piece) <= self._inline_bytes:
+        if not self._is_in_file and self._kept_bytes + len(piece) <= self._inline_bytes:
             self._head += piece
             return
         if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(self._path, flags, 0o600)
-            piece = bytes(self._head) + piece
-            self._head.clear()
-        view = memoryview(piece)
+            self._file = self._open()
+        self._write(piece if self._is_in_file else bytes(self._head) + piece)
+        self._is_in_file = True
+        self._head += piece[: max(0, self._inline_bytes - len(self._head))]
+
+    def _open(self) -> int:
+        if os.path.lexists(self._path):  # of an earlier attempt
+            os.unlink(self._path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self._path, flags, 0o600)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
         while view:
+            assert self._file is not None
             view = view[os.write(self._file, view) :]

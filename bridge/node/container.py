@@ -57,7 +57,11 @@ class Launch(NamedTuple):
 
 
 def build_launch(
-    array: Array, message: Message, own: Dict[str, str], runtime_env: Dict[str, str], data_file: str
+    array: Array,
+    message: Message,
+    own: Dict[str, str],
+    runtime_env: Dict[str, str],
+    mounts: List[Tuple[str, str, str]],
 ) -> Launch:
     """Return what starts a container for `message`.
 
@@ -66,16 +70,16 @@ def build_launch(
         message: the message.
         own: variables that the worker itself knows; they win.
         runtime_env: the whole environment of the runtime itself: nothing is inherited.
-        data_file: the file with a binary message, empty when there is none.
+        mounts: what this message has besides the array's binds, in the same form.
     """
     names, carried = split_environment(dict(array.environment, **dict(message.env, **own)))
     argv = [array.apptainer, "--silent", "exec"]
     argv += ["--containall", "--no-home", "--no-eval", "--writable-tmpfs"]
+    if array.gpus:
+        argv.append("--nv")
     argv += ["--pwd", array.workdir or "/"]
-    for source, target, mode in array.binds:
+    for source, target, mode in array.binds + mounts:
         argv += ["--mount", build_mount(source, target, mode)]
-    if data_file:
-        argv += ["--mount", build_mount(data_file, BINARY_DATA, "ro")]
     argv += [array.sif, "/bin/sh", "-c"]
     argv += [CARRYING_SHIM, "bridge", str(len(carried))] if carried else [SHIM, "bridge"]
     argv += array.command
@@ -85,6 +89,15 @@ def build_launch(
     for name, value in names.items():
         env[b"APPTAINERENV_" + _encode(name)] = _encode(value)
     return Launch([_encode(word) for word in argv], env)
+
+
+def runtime_places(directory: str) -> Dict[str, str]:
+    """Return the variables that keep the runtime's own files in a directory of ours."""
+    return {
+        "TMPDIR": directory,
+        "APPTAINER_CONFIGDIR": directory + "/config",
+        "APPTAINER_CACHEDIR": directory + "/cache",
+    }
 
 
 def split_environment(

@@ -10,6 +10,9 @@ import time
 from typing import Any, Dict
 
 Record = Dict[str, Any]
+# No record is longer: the bridge reads a journal in pieces of twice this, and passes over what it
+# does not find the end of. The parts of a record are bounded for it: log, state, results.
+MAX_LINE_BYTES = 1 << 20
 
 
 class Fenced(Exception):

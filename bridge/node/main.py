@@ -1,9 +1,12 @@
-"""The command line of the zipapp: ``python3 -I node.pyz worker SPOOL`` or ``... agent``."""
+"""The command line of the zipapp: ``python3 -I node.pyz`` and what it is to be.
+
+A worker, an agent, or a rank, which is what a worker starts through srun (bridge.node.start_mpi).
+"""
 
 import os
 import sys
 
-USE = "use: node.pyz worker SPOOL | node.pyz agent\n"
+USE = "use: node.pyz worker SPOOL | node.pyz agent | node.pyz rank MARKER COMMAND...\n"
 
 
 def main() -> int:
@@ -19,5 +22,9 @@ def main() -> int:
 
         serve(0, 1)
         return 0
+    if len(words) > 2 and words[0] == "rank":
+        from bridge.node.start_mpi import run_rank  # noqa: PLC0415
+
+        return run_rank(words[1], words[2:], os.environ)
     sys.stderr.write(USE)
     return 64

@@ -17,6 +17,7 @@ class Message(NamedTuple):
     env: Dict[str, str]
     data: Optional[bytes] = None  # a binary message that travels in its line
     in_file: bool = False  # a binary message that payload/<id> holds
+    state: Optional[str] = None  # what /_abaco_state.json holds at the start
     problem: Optional[str] = None  # why this message cannot be run at all
 
 
@@ -56,10 +57,13 @@ def _parse_content(name: str, document: Dict[str, Any]) -> Message:
     for variable, value in env.items():
         if not variable or "=" in variable or "\0" in variable + value:
             raise ValueError("environment variable %r cannot be given to a process" % variable)
+    state = document.get("state")
+    if state is not None and not isinstance(state, str):
+        raise ValueError("state is not a text")
     data = document.get("data")
     if data is None:
-        return Message(name, env, in_file=bool(document.get("file")))
+        return Message(name, env, in_file=bool(document.get("file")), state=state)
     try:
-        return Message(name, env, data=base64.b64decode(data, validate=True))
+        return Message(name, env, data=base64.b64decode(data, validate=True), state=state)
     except (TypeError, binascii.Error) as error:
         raise ValueError("data is not base64") from error

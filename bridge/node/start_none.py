@@ -5,19 +5,24 @@ import os
 import select
 import shutil
 import signal
-import tempfile
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from bridge.node import container, keeper, processes
 from bridge.node.capture import Capture
+from bridge.node.memory import MemoryWatch, OomCount
 from bridge.node.messages import Message
+from bridge.node.place import Place, remove_stale_places
+from bridge.node.results import RESULTS_SOCKET, Results, ResultsSocket
 from bridge.node.signals import Signals
 from bridge.node.spool import Array, Spool
-from bridge.node.starter import RUNTIME_FAILED, Ending, Outcome, Starter, StarterError
+from bridge.node.starter import KILLED, RUNTIME_FAILED, Ending, Outcome, Starter, StarterError
+from bridge.node.state import STATE_FILE, read_state, write_state
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WATCH_EVERY_S = 1.0
+# Slurm names the GPUs of a job to it; without these an actor would use all that the node has.
+GPU_NAMES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _READ_BYTES = 1 << 16
 _LAST_READS = 64  # what a pipe can hold, and no more: somebody may go on writing into it
 _ERROR_CHARS = 2000
@@ -27,86 +32,168 @@ class StartNone(Starter):
     """Starts a fresh container of the image for each message."""
 
     def __init__(
-        self, array: Array, spool: Spool, signals: Signals, own_env: Dict[str, str], path: str
+        self,
+        array: Array,
+        spool: Spool,
+        signals: Signals,
+        own_env: Dict[str, str],
+        environ: Mapping[str, str],
     ) -> None:
         self._array = array
         self._spool = spool
         self._signals = signals
-        self._own_env = own_env
-        self._path = path or DEFAULT_PATH
-        self._place = ""
+        self._own_env = dict(own_env)
+        self._environ = environ
+        self._path = environ.get("PATH") or DEFAULT_PATH
+        self._place: Optional[Place] = None
         self._runtime_env: Dict[str, str] = {}
+        self._oom_count = OomCount()
 
     def prepare(self) -> None:
         """Make the worker's own directory, local to the node, and find the runtime."""
-        self._place = tempfile.mkdtemp(prefix="bridge-worker-")
+        remove_stale_places()
+        self._place = Place()
         # The runtime sees nothing else of the host's environment. Its own settings come from the
         # site's configuration alone: nearly every option has a variable (field.md 2.4).
-        self._runtime_env = {
-            "PATH": self._path,
-            "LANG": "C.UTF-8",
-            "TMPDIR": self._place,
-            "APPTAINER_CONFIGDIR": os.path.join(self._place, "config"),
-            "APPTAINER_CACHEDIR": os.path.join(self._place, "cache"),
-        }
-        program = shutil.which(self._array.apptainer, path=self._path)
-        if program is None:
-            raise StarterError("%s is not on this node (%s)" % (self._array.apptainer, self._path))
+        self._runtime_env = dict(
+            container.runtime_places(self._place.path), PATH=self._path, LANG="C.UTF-8"
+        )
+        if self._array.gpus:
+            names = (name for name in GPU_NAMES if name in self._environ)
+            self._own_env.update((name, self._environ[name]) for name in names)
+        self._array = self._array._replace(apptainer=self._find(self._array.apptainer))
         if not os.access(self._array.sif, os.R_OK):
             raise StarterError("The image %s cannot be read on this node" % self._array.sif)
-        self._array = self._array._replace(apptainer=program)
 
-    def run(self, message: Message, log: Capture, watch: Callable[[], Optional[Ending]]) -> Outcome:
+    def run(
+        self,
+        message: Message,
+        log: Capture,
+        results: Results,
+        watch: Callable[[], Optional[Ending]],
+    ) -> Outcome:
         """Run one message in a container of its own."""
         problem = message.problem or (None if self._array.command else "The image has no command.")
         if problem:
             return Outcome(RUNTIME_FAILED, problem)
-        data_file = self._write_data(message)
-        launch = container.build_launch(
-            self._array, message, self._own_env, self._runtime_env, data_file
-        )
-        run = _Run(launch, log)
+        mounts = self._write_files(message)
+        inbox = self._open_inbox(results)
         try:
-            ended_by = run.follow(self._signals, watch)
-            return run.conclude(self._array.command[0], ended_by)
+            if inbox is not None:
+                mounts.append((inbox.path, RESULTS_SOCKET, "ro"))
+            outcome = self._run(self._build_launch(message, mounts), message, log, inbox, watch)
         finally:
-            run.close()
+            if inbox is not None:
+                inbox.close()
+        if message.state is None or outcome.runtime_error is not None:
+            return outcome
+        state, note = read_state(self._file(message, "state"), message.state)
+        return outcome._replace(state=state, notes=outcome.notes + ((note,) if note else ()))
 
     def close(self) -> None:
         """Remove the worker's own directory."""
-        if self._place:
-            shutil.rmtree(self._place, ignore_errors=True)
-            self._place = ""
+        if self._place is not None:
+            self._place.remove()
 
-    def _write_data(self, message: Message) -> str:
-        """Return the file with a binary message, empty when there is none."""
-        if message.in_file:
-            return self._spool.path("payload", message.id)
-        if message.data is None:
-            return ""
-        path = os.path.join(self._place, "data")
-        with open(path, "wb") as file:
-            file.write(message.data)
+    def _find(self, program: str) -> str:
+        """Return the path of a program.
+
+        Raises:
+            StarterError: it is not on this node.
+        """
+        path = shutil.which(program, path=self._path)
+        if path is None:
+            raise StarterError("%s is not on this node (%s)" % (program, self._path))
         return path
+
+    def _file(self, message: Message, name: str) -> str:
+        """Return where a file that is made for one message lies."""
+        assert self._place is not None
+        return self._place.file(name)
+
+    def _open_inbox(self, results: Results) -> Optional[ResultsSocket]:
+        assert self._place is not None
+        return ResultsSocket(self._place.path, results)
+
+    def _build_launch(
+        self, message: Message, mounts: List[Tuple[str, str, str]]
+    ) -> container.Launch:
+        return container.build_launch(
+            self._array, message, self._own_env, self._runtime_env, mounts
+        )
+
+    def _watch_memory(self, keeper_pid: int) -> Optional[MemoryWatch]:
+        limit_mib = self._array.memory_mib
+        return MemoryWatch(limit_mib, keeper_pid) if limit_mib else None
+
+    def _said_elsewhere(self, message: Message) -> bytes:
+        """Return what came of the marker otherwise than through the descriptor."""
+        return b""
+
+    def _write_files(self, message: Message) -> List[Tuple[str, str, str]]:
+        """Write what the container finds as files; return their mounts."""
+        mounts = []
+        if message.in_file:
+            mounts.append((self._spool.path("payload", message.id), container.BINARY_DATA, "ro"))
+        elif message.data is not None:
+            path = self._file(message, "data")
+            with open(path, "wb") as file:
+                file.write(message.data)
+            mounts.append((path, container.BINARY_DATA, "ro"))
+        if message.state is not None:
+            path = self._file(message, "state")
+            write_state(path, message.state)
+            mounts.append((path, STATE_FILE, "rw"))
+        return mounts
+
+    def _run(
+        self,
+        launch: container.Launch,
+        message: Message,
+        log: Capture,
+        inbox: Optional[ResultsSocket],
+        watch: Callable[[], Optional[Ending]],
+    ) -> Outcome:
+        kills_before = self._oom_count.read()
+        run = _Run(launch, log, inbox)
+        try:
+            ending = run.follow(self._signals, watch, self._watch_memory(run.keeper))
+            marker = run.read_marker() or self._said_elsewhere(message)
+            outcome = run.conclude(self._array.command[0], ending, marker)
+        finally:
+            run.close()
+        if self._oom_count.read() > kills_before:
+            note = "The kernel killed a process: the memory of the job was used up."
+            return outcome._replace(oom_killed=True, notes=(*outcome.notes, note))
+        return outcome
 
 
 class _Run:
     """One container, from start to end."""
 
-    def __init__(self, launch: container.Launch, log: Capture) -> None:
+    def __init__(
+        self, launch: container.Launch, log: Capture, inbox: Optional[ResultsSocket]
+    ) -> None:
         self._log = log
+        self._inbox = inbox
+        self._watch_at = time.monotonic() + WATCH_EVERY_S
         self._output, output_write = os.pipe()
         self._marker, marker_write = os.pipe()
         try:
-            self._keeper, self._control = keeper.fork_keeper(launch, output_write, marker_write)
+            self.keeper, self._control = keeper.fork_keeper(launch, output_write, marker_write)
         finally:
             os.close(output_write)
             os.close(marker_write)
         os.set_blocking(self._output, False)
         os.set_blocking(self._marker, False)
 
-    def follow(self, signals: Signals, watch: Callable[[], Optional[Ending]]) -> Optional[str]:
-        """Take the log until the container has ended; return why it was ended, if it was.
+    def follow(
+        self,
+        signals: Signals,
+        watch: Callable[[], Optional[Ending]],
+        memory: Optional[MemoryWatch],
+    ) -> Optional[Ending]:
+        """Take log and results until the container has ended; return why it was ended, if it was.
 
         The end of the log is no end: the actor may have closed its output, and may have handed it
         to somebody else. What counts is the keeper's report.
@@ -114,41 +201,69 @@ class _Run:
         poller = select.poll()
         for handle in (self._output, self._control.fileno(), signals.fileno()):
             poller.register(handle, select.POLLIN)
+        inbox = -1 if self._inbox is None else self._inbox.fileno()
+        if self._inbox is not None:
+            poller.register(inbox, select.POLLIN)
         ending: Optional[Ending] = None
-        watch_at = time.monotonic() + WATCH_EVERY_S
         while True:
-            if ending is None and time.monotonic() >= watch_at:
-                ending = watch()
-                watch_at = time.monotonic() + WATCH_EVERY_S
+            if ending is None:
+                ending = self._reason_to_end(watch, memory)
                 if ending is not None:
                     self._order(ending.grace_s)
-            ready = {handle for handle, _ in poller.poll(WATCH_EVERY_S * 1000)}
+            pause_s = WATCH_EVERY_S if ending else self._pause_s(memory)
+            ready = {handle for handle, _ in poller.poll(pause_s * 1000)}
             if self._output in ready and self._take() == 0:
                 poller.unregister(self._output)
+            if self._inbox is not None and inbox in ready:
+                self._inbox.take()
             if signals.fileno() in ready:
                 signals.clear()
-                watch_at = 0.0
+                self._watch_at = 0.0
             if self._control.fileno() in ready:
-                return ending.why if ending else None
+                return ending
 
-    def conclude(self, command: str, ended_by: Optional[str]) -> Outcome:
-        """Return what became of the container that has ended."""
+    def _reason_to_end(
+        self, watch: Callable[[], Optional[Ending]], memory: Optional[MemoryWatch]
+    ) -> Optional[Ending]:
+        now = time.monotonic()
+        if memory is not None and now >= memory.due_at and memory.is_over():
+            return Ending("memory", 0.0, memory.sentence)
+        if now < self._watch_at:
+            return None
+        self._watch_at = now + WATCH_EVERY_S
+        return watch()
+
+    def _pause_s(self, memory: Optional[MemoryWatch]) -> float:
+        next_at = self._watch_at if memory is None else min(self._watch_at, memory.due_at)
+        return max(0.0, next_at - time.monotonic())
+
+    def conclude(self, command: str, ending: Optional[Ending], marker: bytes) -> Outcome:
+        """Return what became of the container that has ended.
+
+        Args:
+            command: the actor's program.
+            ending: why it was ended, if it was.
+            marker: what was said of the actor's start.
+        """
         report = self._read_report()
         for _ in range(_LAST_READS):
             if not self._take():
                 break
+        if self._inbox is not None:
+            self._inbox.drain()
         status = int(report["status"])
         exit_code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         outcome = Outcome(
             exit_code=exit_code,
-            ended_by=ended_by,
+            ended_by=ending.why if ending else None,
             pid=report["pid"],
             cpu_ns=report["cpu_ns"],
             max_rss_kib=report["max_rss_kib"],
             io_bytes=report["io_bytes"],
         )
-        marker = self._read_marker()
-        if marker == container.STARTED or ended_by:
+        if ending is not None and ending.why == "memory":
+            return outcome._replace(exit_code=KILLED, oom_killed=True, notes=(ending.note,))
+        if marker == container.STARTED or ending is not None:
             return outcome
         return outcome._replace(runtime_error=self._explain(marker, command, exit_code))
 
@@ -157,7 +272,7 @@ class _Run:
         for handle in (self._output, self._marker):
             os.close(handle)
         self._control.close()
-        os.waitpid(self._keeper, 0)
+        os.waitpid(self.keeper, 0)
 
     def _order(self, grace_s: float) -> None:
         """Have the container ended; the keeper may have ended by itself meanwhile."""
@@ -194,9 +309,10 @@ class _Run:
             return dict(json.loads(b"".join(pieces).decode()))
         processes.kill_all(os.getpid())
         unknown = {"cpu_ns": 0, "max_rss_kib": 0, "io_bytes": 0}
-        return dict(unknown, pid=self._keeper, status=int(signal.SIGKILL))
+        return dict(unknown, pid=self.keeper, status=int(signal.SIGKILL))
 
-    def _read_marker(self) -> bytes:
+    def read_marker(self) -> bytes:
+        """Return what came through the marker's descriptor."""
         try:
             return os.read(self._marker, 256).strip()
         except BlockingIOError:

@@ -2,10 +2,11 @@
 
 import signal
 from abc import ABC, abstractmethod
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, Tuple
 
 from bridge.node.capture import Capture
 from bridge.node.messages import Message
+from bridge.node.results import Results
 
 
 class StarterError(Exception):
@@ -15,8 +16,9 @@ class StarterError(Exception):
 class Ending(NamedTuple):
     """That a container has to end before it is done: why, and how long it may take about it."""
 
-    why: str  # "cancel", "time_limit", "signal", "fenced"
+    why: str  # "cancel", "time_limit", "signal", "memory", "fenced"
     grace_s: float
+    note: str = ""  # for a person, at the end of the log
 
 
 class Outcome(NamedTuple):
@@ -29,8 +31,12 @@ class Outcome(NamedTuple):
     cpu_ns: int = 0
     max_rss_kib: int = 0
     io_bytes: int = 0
+    oom_killed: bool = False
+    state: Optional[str] = None
+    notes: Tuple[str, ...] = ()
 
 
+KILLED = 128 + signal.SIGKILL
 RUNTIME_FAILED = 255  # Apptainer's own exit code for its own failures
 TERMINATED = 128 + signal.SIGTERM
 
@@ -47,12 +53,19 @@ class Starter(ABC):
         """
 
     @abstractmethod
-    def run(self, message: Message, log: Capture, watch: Callable[[], Optional[Ending]]) -> Outcome:
+    def run(
+        self,
+        message: Message,
+        log: Capture,
+        results: Results,
+        watch: Callable[[], Optional[Ending]],
+    ) -> Outcome:
         """Run one message to its end.
 
         Args:
             message: the message.
             log: takes what the actor writes.
+            results: takes what the actor sends to the results socket.
             watch: called about once a second and after each signal; says when to end.
         """
 

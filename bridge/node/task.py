@@ -13,6 +13,7 @@ from bridge.node.names import worker_id
 from bridge.node.points import reached
 from bridge.node.signals import Signals
 from bridge.node.spool import Spool, SpoolError
+from bridge.node.start_mpi import StartMpi
 from bridge.node.start_none import StartNone
 from bridge.node.starter import StarterError
 from bridge.node.worker import Worker
@@ -61,7 +62,8 @@ def _join(spool: Spool, identity: Identity, signals: Signals, environ: Mapping[s
     )
     reached("joined")
     own = {"_abaco_worker_id": worker_id(array.array, identity.name)}
-    starter = StartNone(array, spool, signals, own, environ.get("PATH", ""))
+    start = StartMpi if array.ntasks > 1 else StartNone
+    starter = start(array, spool, signals, own, environ)
     try:
         starter.prepare()
         Worker(spool, array, identity, journal, starter, signals, deadline).work()

@@ -13,6 +13,8 @@ from bridge.node.identity import Identity
 from bridge.node.journal import Fenced, Journal, Record
 from bridge.node.messages import Message
 from bridge.node.points import reached
+from bridge.node.progress import Progress
+from bridge.node.results import Batch, Results
 from bridge.node.signals import Signals
 from bridge.node.spool import Array, Chunk, Spool
 from bridge.node.starter import RUNTIME_FAILED, TERMINATED, Ending, Outcome, Starter
@@ -92,7 +94,7 @@ class Worker:
             if why:
                 return why, [left.id for left in chunk.messages[number:]]
             if self._spool.has_order("cancel", message.id):
-                self._finish(message, time.time(), Outcome(TERMINATED, ended_by="cancel"), None)
+                self._finish(message, time.time(), Outcome(TERMINATED, ended_by="cancel"))
             else:
                 self._run(message)
         return "", []
@@ -116,15 +118,21 @@ class Worker:
             self._array.inline_log_bytes,
             self._array.log_limit_bytes,
         )
+        results = Results(
+            self._spool.path("results", message.id),
+            self._array.inline_log_bytes,
+            self._array.max_result_bytes,
+        )
+        watch = _Watch(self, message, begun, Progress(self._journal, message.id, log, results))
         try:
-            outcome = self._starter.run(message, log, _Watch(self, message, begun))
+            outcome = self._starter.run(message, log, results, watch)
         except OSError as error:  # no process, no memory, no descriptor: it did not get to run
             outcome = Outcome(RUNTIME_FAILED, "The container cannot be started: %s" % error)
         finally:
             log.close()
         reached("ran")
         self._deadline.add(time.monotonic() - begun)
-        self._finish(message, started_at, outcome, log)
+        self._finish(message, started_at, outcome, log, results)
         reached("finished")
 
     def _finish(
@@ -132,7 +140,8 @@ class Worker:
         message: Message,
         started_at: float,
         outcome: Outcome,
-        log: Optional[Capture],
+        log: Optional[Capture] = None,
+        results: Optional[Results] = None,
     ) -> None:
         record: Record = {"t": "finished", "id": message.id, "started_at": started_at}
         if log is None or outcome.runtime_error is not None:
@@ -141,7 +150,21 @@ class Worker:
         else:
             record.update(log=log.text, log_bytes=log.total_bytes, log_truncated=log.is_truncated)
         record.update(outcome._asdict())
+        record["results"] = self._tell_most(message, results) if results else None
+        record["notes"] = "\n".join(outcome.notes + (results.notes if results else ()))
         self._write(record)
+
+    def _tell_most(self, message: Message, results: Results) -> Optional[Batch]:
+        """Write all results but the last batch, which the `finished` record takes."""
+        batch = results.next_batch()
+        while batch is not None:
+            results.mark_told(batch)
+            following = results.next_batch()
+            if following is None:
+                break
+            self._write({"t": "progress", "id": message.id, "log": "", "results": batch})
+            batch = following
+        return batch
 
     def _write(self, *records: Record) -> None:
         """Write what must not be lost: a full disk or a used up quota may pass."""
@@ -178,13 +201,18 @@ class Worker:
 class _Watch:
     """What the starter calls about once a second while a container runs."""
 
-    def __init__(self, worker: Worker, message: Message, begun: float) -> None:
+    def __init__(self, worker: Worker, message: Message, begun: float, progress: Progress) -> None:
         self._worker = worker
         self._message = message
         self._begun = begun
+        self._progress = progress
         self._count = 0
 
     def __call__(self) -> Optional[Ending]:
         self._count += 1
+        try:
+            self._progress.tell()
+        except Fenced:
+            return Ending("fenced", END_GRACE_S)
         fence = self._count % FENCE_EVERY == 0
         return self._worker.look_around(self._message, self._begun, fence)

@@ -158,12 +158,14 @@ def _end(context: ClusterContext, token: str, *, certain: bool) -> None:
         array = session.get_one(Array, token)
         lost = array.reason or "Its worker ended without a word."
         its_own = Execution.array_id == token
+        in_vain = array.array_job_id is not None and not has_started(session, its_own)
         for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
-            end_lost(session, Execution.worker_id == worker.id, worker.dead_reason or lost, now)
+            # What may run still is not run again.
+            whose, why = Execution.worker_id == worker.id, worker.dead_reason or lost
+            end_lost(session, whose, why, now, retries=certain and not array.failed)
             worker.settled, worker.status = True, WorkerStatus.SHUTTING_DOWN
         if array.failed or not certain:  # what may have run is not run again
             end_lost(session, its_own, lost, now)
-        in_vain = array.array_job_id is not None and not has_started(session, its_own)
         returned = requeue(session, array, true(), now, in_vain=in_vain)
         array.status, array.ended_at = ArrayStatus.ENDED, now
     log.info("ended", extra={"facts": {"array": token, "returned": returned}})

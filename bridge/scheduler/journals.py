@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -13,8 +14,16 @@ from sqlalchemy.orm import Session
 from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError
-from bridge.harvest import Finished, apply_records, has_open, parse_records
-from bridge.launcher.spool import INLINE_BYTES
+from bridge.harvest import (
+    Finished,
+    Progress,
+    Record,
+    Results,
+    apply_records,
+    has_open,
+    parse_records,
+)
+from bridge.node.journal import MAX_LINE_BYTES
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.workers import known_or_new, settle_worker
 from bridge.sessions import UserSession
@@ -22,10 +31,13 @@ from bridge.sessions import UserSession
 log = logging.getLogger(__name__)
 
 _JOURNAL = re.compile(r"([0-9]{1,7}\.[0-9]{1,4})\.(?:jsonl|fenced)\Z")
-# One line holds an inline log, in JSON at most six times as long.
-READ_BYTES = 2 * 6 * INLINE_BYTES
+READ_BYTES = 2 * MAX_LINE_BYTES
 ROUNDS = 64  # reads of one journal in one tick, so that one flood does not starve the others
-LOG_FILES = 16  # large logs of one piece, each of the size of the site's limit: they are in memory
+# What of one piece is in memory: large logs and runs of results, each log as long as the site's
+# limit, and results, where one run may be as long as bridge.harvest.records allows.
+FILES = 16
+RESULT_BYTES = 16 << 20
+FILE_READ_BYTES = 4 << 20
 
 
 def harvest_tick(context: ClusterContext) -> list[str]:
@@ -103,7 +115,7 @@ def _read_piece(
     except FileRefused as error:
         log.warning("journal refused: %s", error.message, extra={"facts": {"array": array.id}})
         return 0, False
-    records, taken, bad = parse_records(data, LOG_FILES)
+    records, taken, bad = parse_records(data, FILES, RESULT_BYTES)
     at_end = len(data) < READ_BYTES and b"\n" not in data[taken:]
     if taken == 0 and len(data) == READ_BYTES:
         taken = len(data)  # no line of ours is that long: forged, and passed over
@@ -112,8 +124,7 @@ def _read_piece(
     if bad:
         facts = {"array": array.id, "worker": name, "lines": bad}
         log.warning("journal lines not of the form agreed", extra={"facts": facts})
-    ids = [r.execution_id for r in records if isinstance(r, Finished) and r.log is None]
-    logs = {one: _read_log(context, owner, array, one) for one in _open_ones(context, array, ids)}
+    logs, records = _read_files(context, owner, array, records)
     now = context.clock.now()
     limits = context.site.limits
     with context.database.begin() as session:
@@ -123,6 +134,58 @@ def _read_piece(
     if worker.status is WorkerStatus.SHUTTING_DOWN:
         settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
     return taken, at_end
+
+
+def _read_files(
+    context: ClusterContext, owner: UserSession, array: Array, records: Sequence[Record]
+) -> tuple[dict[str, str], list[Record]]:
+    """Return the logs that lie in files, and the records with their results read."""
+    with_log = {r.execution_id for r in records if isinstance(r, Finished) and r.log is None}
+    with_results = {
+        r.execution_id
+        for r in records
+        if isinstance(r, Progress | Finished) and r.results is not None and r.results.lengths
+    }
+    known = set(_open_ones(context, array, sorted(with_log | with_results)))
+    logs = {one: _read_log(context, owner, array, one) for one in with_log & known}
+    whole: list[Record] = []
+    for record in records:
+        if (
+            isinstance(record, Progress | Finished)
+            and record.execution_id in known
+            and record.results is not None
+            and record.results.lengths
+        ):
+            results = _read_results(owner, array, record.execution_id, record.results)
+            whole.append(replace(record, results=results))
+        else:
+            whole.append(record)
+    return logs, whole
+
+
+def _read_results(owner: UserSession, array: Array, execution: str, results: Results) -> Results:
+    """Return `results` with their data; what the file does not have is left out."""
+    left, offset = sum(results.lengths), results.offset
+    pieces = []
+    try:
+        while left > 0:
+            path = f"{array.spool}/results/{execution}"
+            piece = owner.read(path, offset, min(left, FILE_READ_BYTES))
+            if not piece:
+                break
+            pieces.append(piece)
+            left, offset = left - len(piece), offset + len(piece)
+    except FileRefused as error:
+        log.warning("results refused: %s", error.message, extra={"facts": {"array": array.id}})
+    if left:
+        facts = {"array": array.id, "execution": execution, "missing_bytes": left}
+        log.warning("results are not there", extra={"facts": facts})
+    view, data, end = memoryview(b"".join(pieces)), [], 0
+    for length in results.lengths:
+        end += length
+        if end <= len(view):
+            data.append(bytes(view[end - length : end]))
+    return Results(results.first, data=tuple(data))
 
 
 def _open_ones(context: ClusterContext, array: Array, ids: Sequence[str]) -> Sequence[str]:

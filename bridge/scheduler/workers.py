@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bridge.core.statuses import WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused
-from bridge.harvest import end_lost, has_started, requeue
+from bridge.harvest import end_lost, has_started, left_reason, requeue
 from bridge.launcher.spool import chunk_number, chunk_owner
 from bridge.node.names import worker_id
 from bridge.scheduler.context import ClusterContext
@@ -20,6 +20,7 @@ from bridge.sessions import UserSession
 log = logging.getLogger(__name__)
 
 
+TOLD = (left_reason("leave"), left_reason("stop"))
 NAME = re.compile(r"[0-9]{1,7}\.[0-9]{1,4}\Z")
 
 
@@ -98,8 +99,9 @@ def settle_worker(
             return
         row.settled = True
         its_own = Execution.worker_id == worker.id
-        in_vain = not has_started(session, its_own)
-        lost = end_lost(session, its_own, reason, now)
+        # One that was told to leave has not failed.
+        in_vain = row.dead_reason not in TOLD and not has_started(session, its_own)
+        lost = end_lost(session, its_own, reason, now, retries=True)
         claimed = Execution.chunk.in_(chunks)
         back = requeue(session, session.get_one(Array, array.id), claimed, now, in_vain=in_vain)
     if lost or back:

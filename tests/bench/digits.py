@@ -93,6 +93,6 @@ def plain_line(sif: str) -> list[str]:
         gpus=False,
         reuse="none",
     )
-    launch = build_launch(array, Message(id="", env={}), {}, {}, "")
+    launch = build_launch(array, Message(id="", env={}), {}, {}, [])
     words = [word.decode() for word in launch.argv]
     return words[: words.index(sif) + 1] + command

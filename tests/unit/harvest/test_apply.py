@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 from bridge.core.statuses import ExecutionStatus, WorkerStatus
 from bridge.db import Actor, Array, Event, Execution, Log, Message
 from bridge.harvest import Finished, Joined, Left, Started, end_lost, has_open, requeue
-from bridge.harvest.apply import MAX_PLANS, TRUNCATED
+from bridge.harvest.endings import MAX_PLANS
+from bridge.harvest.outputs import TRUNCATED
 from tests.factories.rows import add_actor, add_array, add_execution, add_worker
 from tests.unit.harvest.conftest import NOW, Scene, moment
 

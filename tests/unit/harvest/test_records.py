@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.harvest import Finished, Joined, Left, Record, Started, parse_records
+from bridge.harvest import (
+    Finished,
+    Joined,
+    Left,
+    Progress,
+    Record,
+    Results,
+    Started,
+    parse_records,
+)
+from bridge.harvest.records import State
 from tests.unit.scheduler.world import finished
 
 AT = 1_767_225_600.25
@@ -39,6 +49,10 @@ def test_every_kind() -> None:
                   "array_job": 7, "at": AT}),
             line({"t": "started", "id": "m1", "at": AT}),
             line(end(exit_code=3, log="hi", cpu_ns=5, max_rss_kib=6, io_bytes=7)),
+            line({"t": "progress", "id": "m1", "log": "h", "at": AT,
+                  "results": {"first": 2, "data": ["AAE=", ""]}}),
+            line({"t": "progress", "id": "m1", "log": "", "at": AT,
+                  "results": {"first": 4, "offset": 10, "lengths": [7, 8]}}),
             line({"t": "bad_line", "error": "x", "at": AT}),
             line({"t": "left", "why": "empty", "remaining": [], "at": AT}),
         ]
@@ -48,6 +62,8 @@ def test_every_kind() -> None:
             Joined(MOMENT, "c1", 7),
             Started(MOMENT, "m1"),
             Finished(MOMENT, "m1", MOMENT, 3, None, None, 5, 6, 7, "hi", False),
+            Progress(MOMENT, "m1", "h", Results(2, (b"\0\1", b""))),
+            Progress(MOMENT, "m1", "", Results(4, (), 10, (7, 8))),
             Left(MOMENT, "empty"),
         ],
         len(data),
@@ -201,3 +217,47 @@ def test_a_piece_ends_where_enough_log_files_are_named() -> None:
     records, taken, _ = parse_records(data, most_files=2)
     assert taken == len(with_file + without + with_file)
     assert len(records) == 3
+
+
+BAD_RESULTS = [
+    7, [], "x", {}, {"first": 0}, {"first": -1, "data": []}, {"first": 2**62, "data": []},
+    {"first": 0, "data": "AAE="}, {"first": 0, "data": [7]}, {"first": 0, "data": ["?"]},
+    {"first": 0, "data": ["AAE="] * 1001}, {"first": 0, "offset": 0},
+    {"first": 0, "offset": -1, "lengths": [1]}, {"first": 0, "offset": 0, "lengths": [-1]},
+    {"first": 0, "offset": 0, "lengths": [2**40]}, {"first": 0, "offset": 0, "lengths": [1.5]},
+    {"first": 0, "offset": 2**63, "lengths": [1]}, {"first": 0, "offset": 0, "lengths": [1] * 9999},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("results", BAD_RESULTS, ids=range(len(BAD_RESULTS)))
+def test_results_of_another_form(results: object) -> None:
+    assert parse_one(**end(results=results)) is None
+    assert parse_one(t="progress", id="m1", log="", results=results) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ('{"n": 1}', State({"n": 1})),
+        ("null", State(None)),
+        (None, None),
+        ("{", None),
+        ("NaN", None),
+        ("1e999", None),
+        ("[" * 50_000, None),
+        ('"' + "x" * 200_000 + '"', None),
+        ("9" * 90_000, None),
+    ],
+    ids=lambda value: str(value)[:9],
+)
+def test_a_state_that_is_none_costs_no_record(text: str | None, state: State | None) -> None:
+    record = parse_one(**end(state=text))
+    assert isinstance(record, Finished)
+    assert record.state == state
+
+
+def test_what_a_piece_brings_into_memory_is_bounded() -> None:
+    run = {"first": 0, "offset": 0, "lengths": [1000] * 10}
+    one = line({"t": "progress", "id": "m1", "log": "", "at": AT, "results": run})
+    assert len(parse_records(one * 100, most_files=3)[0]) == 3
+    assert len(parse_records(one * 100, most_bytes=45_000)[0]) == 5

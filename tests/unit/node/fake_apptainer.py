@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 FLAGS = {"--silent", "--containall", "--no-home", "--no-eval", "--writable-tmpfs"}
+OPTIONAL = {"--nv"}
 
 
 def main():
@@ -26,6 +27,8 @@ def main():
             mounts.append(next(csv.reader([next(words)])))
         elif word in FLAGS:
             given.add(word)
+        elif word in OPTIONAL:
+            continue
         else:
             break
     assert given == FLAGS - {"--silent"}, given
@@ -44,7 +47,12 @@ def main():
         sys.exit(255)
     os.chdir(workdir)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it and would pass that on
+    # No mount is made: what the actor calls by a path of ours is told where it lies.
+    ours = [(m[2][len("destination=") :], m[1][len("source=") :]) for m in mounts]
     command = list(words)
+    for target, source in ours:
+        if target.startswith("/_abaco_"):
+            command = [one.replace(target, source) for one in command]
     os.execvpe(command[0], command, env)
 
 

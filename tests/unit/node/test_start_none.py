@@ -10,6 +10,7 @@ import pytest
 
 from bridge.node.capture import Capture
 from bridge.node.messages import Message
+from bridge.node.results import Results
 from bridge.node.signals import Signals
 from bridge.node.spool import Spool
 from bridge.node.start_none import StartNone
@@ -25,12 +26,13 @@ def start(spool):
         spool.write(command, **fields)
         folder = Spool(str(spool.root))
         own = {"_abaco_worker_id": "w"}
-        starter = StartNone(folder.read_array(), folder, Signals(), own, os.environ["PATH"])
+        starter = StartNone(folder.read_array(), folder, Signals(), own, os.environ)
         starters.append(starter)
         starter.prepare()
         log = Capture(folder.path("logs", "m"), 65536, log_limit)
         try:
-            return starter.run(message or Message("m", {}), log, watch), log
+            results = Results(folder.path("results", "m"), 65536, 1 << 20)
+            return starter.run(message or Message("m", {}), log, results, watch), log
         finally:
             log.close()
 
@@ -147,11 +149,13 @@ def test_binary_data_is_bound_as_a_file(start, spool):
     (spool.root / "payload" / "m").write_bytes(b"large")
     start(["true"], message=Message("m", {}, in_file=True))
 
-    inline, in_file = Path(f"{spool.sif}.mounts").read_text().splitlines()
+    inline, socket_1, in_file, socket_2 = Path(f"{spool.sif}.mounts").read_text().splitlines()
     assert inline.endswith("/data destination=/_abaco_binary_data ro")
     assert in_file == (
         f"type=bind source={spool.root}/payload/m destination=/_abaco_binary_data ro"
     )
+    for socket in (socket_1, socket_2):
+        assert socket.endswith("/results.sock destination=/_abaco_results.sock ro")
 
 
 def test_binds_keep_odd_paths(start, spool):
@@ -159,7 +163,7 @@ def test_binds_keep_odd_paths(start, spool):
     start(["true"], binds=[[odd, "/x", "rw"], ["/y", "/z", "ro"]])
 
     mounts = Path(f"{spool.sif}.mounts").read_text().splitlines()
-    assert mounts == [
+    assert mounts[:-1] == [
         f"type=bind source={odd} destination=/x",
         "type=bind source=/y destination=/z ro",
     ]

@@ -232,7 +232,7 @@ class TestJournals:
     def test_large_logs_are_not_held_all_at_once(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(journals, "LOG_FILES", 3)
+        monkeypatch.setattr(journals, "FILES", 3)
         held: list[int] = []
         real = journals.apply_records
 

@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from bridge.core.statuses import ArrayStatus
+from bridge.db import Log, Result
 from tests.unit.scheduler.world import BAD, GOOD, QUEUED, Hand, World, finished
 
 Plant = Callable[[Path], None]
@@ -58,6 +61,54 @@ def forged_ends(root: Path) -> None:
     (root / "journal" / "5.0.jsonl").write_text(text + '{"t":"left","why":"\\u0000","at":1}\n')
 
 
+def begun_one(root: Path) -> str:
+    """Return the execution that mallory's worker has begun."""
+    lines = (root / "journal" / "0.0.jsonl").read_text().splitlines()
+    return str(next(r["id"] for r in map(json.loads, lines) if r["t"] == "started"))
+
+
+def forge(root: Path, *records: dict[str, object]) -> None:
+    with (root / "journal" / "0.0.jsonl").open("a") as file:
+        file.writelines(json.dumps({"at": 1e9, **record}) + "\n" for record in records)
+
+
+def forged_results(root: Path) -> None:
+    one = begun_one(root)
+    (root / "results" / one).write_bytes(b"x" * 5000)
+    runs: list[object] = [
+        {"first": 0, "offset": 0, "lengths": [2**62]},
+        {"first": 0, "offset": 2**62, "lengths": [1, 1]},
+        {"first": 0, "offset": -5, "lengths": [1]},
+        {"first": 0, "offset": 4000, "lengths": [60 << 20]},
+        {"first": 2**29, "data": ["AAAA"] * 1000},
+        {"first": 0, "lengths": [1] * 10**5, "offset": 0},
+        "x" * 10**6,
+        [[[[]]]],
+    ]
+    forge(root, *({"t": "progress", "id": one, "log": "x" * 10**5, "results": r} for r in runs))
+
+
+def a_million_results(root: Path) -> None:
+    one = begun_one(root)
+    batch = ["eHh4"] * 1000
+    for first in range(0, 10**6, 1000):
+        forge(root, {"t": "progress", "id": one, "log": "",
+                     "results": {"first": first, "data": batch}})  # fmt: skip
+
+
+def links_for_results(root: Path) -> None:
+    one = begun_one(root)
+    (root / "results" / one).symlink_to("/etc/passwd")
+    run = {"first": 0, "offset": 0, "lengths": [10]}
+    forge(root, *[{"t": "progress", "id": one, "log": "", "results": run}] * 300)
+
+
+def forged_states(root: Path) -> None:
+    one = begun_one(root)
+    for state in ("[" * 500_000, '"' + "x" * 900_000 + '"', "NaN", "1" * 500_000, 7, {}, "\0"):
+        forge(root, {"t": "finished", **finished("nobody", 1e9), "id": one + "?", "state": state})
+
+
 def nothing_left(root: Path) -> None:
     shutil.rmtree(root)
 
@@ -74,10 +125,14 @@ def a_link_instead(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "plant",
-    [strange_names, fifos, links, folders, a_flood, forged_ends, nothing_left, a_file_instead,
+    [strange_names, fifos, links, folders, a_flood, forged_ends, forged_results,
+     a_million_results, links_for_results, forged_states, nothing_left, a_file_instead,
      a_link_instead],
 )  # fmt: skip
 def test_nobody_else_notices(world: World, plant: Plant) -> None:
+    limits = world.context.site.limits.model_copy(update={"max_result_bytes": 1 << 20})
+    site = world.context.site.model_copy(update={"limits": limits})
+    world.context = replace(world.context, site=site)
     mallorys = world.post(world.actor(owner="mallory"), 3)
     world.tick(2)
     [array] = world.arrays()
@@ -106,6 +161,10 @@ def test_nobody_else_notices(world: World, plant: Plant) -> None:
     assert world.statuses(mallorys[:1]) == [BAD]
     assert set(world.statuses(mallorys)) <= {BAD, QUEUED}
     assert Path("/etc/passwd").exists()
+    with world.database.read() as session:
+        kept = session.execute(select(func.count(), func.sum(func.length(Result.payload)))).one()
+    assert kept[0] <= 1024
+    assert (kept[1] or 0) <= 1 << 20
 
 
 def test_a_forged_start_of_somebody_else_s_message(world: World) -> None:
@@ -114,10 +173,18 @@ def test_a_forged_start_of_somebody_else_s_message(world: World) -> None:
     world.tick(2)
     mallorys = next(a for a in world.arrays() if a.username == "mallory")
     hand = world.hand(array=mallorys)
-    hand.journal.write({"t": "started", "id": victim}, finished(victim, 1e9, log="pwned"))
+    results = {"first": 0, "data": ["cHduZWQ="]}
+    hand.journal.write(
+        {"t": "started", "id": victim},
+        {"t": "progress", "id": victim, "log": "pwned", "results": results},
+        finished(victim, 1e9, log="pwned", results=results, state="666"),
+    )
     world.ticks(3)
 
     assert world.statuses([victim]) == [QUEUED]
+    with world.database.read() as session:
+        assert session.scalars(select(Result)).all() == []
+        assert session.get(Log, victim) is None
 
 
 def test_a_forged_log_cannot_be_read_from_elsewhere(world: World) -> None:

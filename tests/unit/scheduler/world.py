@@ -304,6 +304,10 @@ def finished(execution_id: str, started_at: float, **changes: Any) -> dict[str, 
         "log": "",
         "log_bytes": 0,
         "log_truncated": False,
+        "oom_killed": False,
+        "notes": "",
+        "results": None,
+        "state": None,
     } | changes
 
 
