@@ -6,23 +6,28 @@ from flask import Flask, Response, current_app, g, request
 
 from bridge.api import (
     actors,
+    aliases,
+    configs,
     cors,
     docs,
     errors,
     executions,
     messages,
     metrics,
+    nonces,
     openapi,
+    permissions,
     results,
     search,
     state,
     tapis,
     utilization,
 )
-from bridge.api.context import Context, context
+from bridge.api.context import Context
+from bridge.api.credentials import identify
 from bridge.api.describe import description_of
-from bridge.api.paths import PrefixMiddleware
-from bridge.auth import Authenticator
+from bridge.api.paths import PrefixMiddleware, refuse_reserved
+from bridge.auth import Authenticator, load_secret_box
 from bridge.clock import Clock, SystemClock
 from bridge.core.waits import Waits
 from bridge.db import Database
@@ -35,6 +40,10 @@ _RESOURCES = (
     results,
     search,
     state,
+    permissions,
+    aliases,
+    nonces,
+    configs,
     openapi,
     docs,
     tapis,
@@ -60,6 +69,7 @@ def create_app(
         waits=waits or Waits(),
         authenticator=Authenticator(site, clock),
         metrics_token=_read_metrics_token(site),
+        secrets=load_secret_box(site),
     )
     app.url_map.merge_slashes = False  # the middleware folds them, without a redirect
     app.config["MAX_CONTENT_LENGTH"] = site.limits.max_text_message_bytes
@@ -84,7 +94,8 @@ def _authenticate() -> Response | None:
         return None
     if request.method == "OPTIONS":
         return cors.answer_options()
+    refuse_reserved()
     about = description_of(current_app.view_functions.get(request.endpoint or ""))
     if about is None or not about.is_public:
-        g.identity = context().authenticator.authenticate(request.headers)
+        g.identity = identify()
     return None

@@ -8,7 +8,7 @@ from datetime import datetime
 from flask import current_app, g, request
 
 from bridge.api.paths import Links, case_of, prefix_of
-from bridge.auth import Authenticator, Identity
+from bridge.auth import Authenticator, Identity, SecretBox
 from bridge.clock import Clock
 from bridge.core.case import Case
 from bridge.core.waits import Waits
@@ -28,6 +28,7 @@ class Context:
     waits: Waits
     authenticator: Authenticator
     metrics_token: bytes | None  # what may read /metrics, besides admins
+    secrets: SecretBox | None  # encrypts secret configs
 
     def now(self) -> datetime:
         """Return the present moment, cut to the milliseconds that the API shows."""

@@ -24,7 +24,7 @@ def register(app: Flask) -> None:
 
 def _answer_ours(error: BridgeError) -> Response:
     if error.status >= 500:
-        log.error("A request failed", extra={"facts": {"path": request.path, "why": error.message}})
+        log.error("A request failed", extra={"facts": {"path": _path(), "why": error.message}})
     return failure(error.status, error.message)
 
 
@@ -44,6 +44,12 @@ def _answer_unexpected(error: Exception) -> Response:
     log.error(
         "A request failed unexpectedly",
         exc_info=error,
-        extra={"facts": {"method": request.method, "path": request.path}},
+        extra={"facts": {"method": request.method, "path": _path()}},
     )
     return failure(500, _FAILED)
+
+
+def _path() -> str:
+    """Return the request's path for the log; a nonce in it is a credential and stays out."""
+    nonce_id = (request.view_args or {}).get("nonce_id")
+    return request.path.replace(nonce_id, "<nonce>") if nonce_id else request.path

@@ -99,7 +99,7 @@ def build_document(app: Flask, site: Site, prefix: str) -> dict[str, Any]:
             "part of a path.",
         },
         "servers": [{"url": site.public_url.rstrip("/")}],
-        "security": [{"bearer": []}, {"tapis": []}]
+        "security": [{"bearer": []}, {"tapis": []}, {"nonce": []}]
         + [{_assertion(tenant): []} for tenant in site.tenants],
         "paths": paths,
         "components": {
@@ -198,10 +198,17 @@ def _envelope(word: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _security(site: Site) -> dict[str, Any]:
-    """Return the ways of showing a credential (bridge.auth.authenticate)."""
+    """Return the ways of showing a credential (bridge.api.credentials)."""
     schemes: dict[str, Any] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
         "tapis": {"type": "apiKey", "in": "header", "name": "X-Tapis-Token"},
+        "nonce": {
+            "type": "apiKey",
+            "in": "query",
+            "name": "x-nonce",
+            "description": "Where no token is sent; for the actor, or the alias, that it was made "
+            "for, and only where the path has that.",
+        },
     }
     for tenant in site.tenants:
         name = f"X-Jwt-Assertion-{tenant}"

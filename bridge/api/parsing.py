@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -15,6 +15,8 @@ from bridge.core.case import Case, spell, to_camel
 from bridge.errors import InvalidField
 
 _MAX_DEPTH = 100
+
+T = TypeVar("T")
 
 
 def parse_json(body: bytes) -> Any:
@@ -79,6 +81,42 @@ def read_fields(case: Case) -> Fields:
     if body is not None and not isinstance(body, dict):
         raise InvalidField("The JSON body must be an object.")
     return Fields(case, body or {})
+
+
+def read_field(
+    fields: Fields,
+    name: str,
+    reader: Callable[[object], T],
+    about: str,
+    *,
+    invalid: str,
+    missing: str | None = None,
+    default: T | None = None,
+) -> T:
+    """Return the value of a field as `reader` takes it, or `default` where it is missing or null.
+
+    Args:
+        fields: those of the request.
+        name: the field's, in snake_case.
+        reader: returns the value, or raises ValueError with what is expected.
+        about: what the field is, for errors.
+        invalid: what an error begins with.
+        missing: what it begins with where a field without a default is missing, if otherwise.
+        default: None for a field that must be there.
+
+    Raises:
+        InvalidField: names the field as the client writes it, and says what was expected.
+    """
+    sent = fields.get(name)
+    if sent is MISSING or sent is None:
+        if default is not None:
+            return default
+        detail = {fields.spell(name): f"{about} It is required."}
+        raise InvalidField(f"{missing or invalid} {detail}")
+    try:
+        return reader(sent)
+    except ValueError as error:
+        raise InvalidField(f"{invalid} { ({fields.spell(name): f'{about} {error}'}) }") from error
 
 
 def read_page() -> dict[str, int]:

@@ -10,10 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from flask import current_app, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from bridge.core.case import Case
+from bridge.core.names import RESERVED_ALIASES
 from bridge.sites import Site
 
 if TYPE_CHECKING:
@@ -57,6 +63,30 @@ def case_of(prefix: str, site: Site) -> Case:
     return {"/actors/v2": "camel", "/v3/actors": "snake"}.get(prefix, site.case)  # type: ignore[return-value]
 
 
+def refuse_reserved() -> None:
+    """Let no route of an actor answer where the word for the actor is another route's.
+
+    ``PUT /actors/aliases`` would else look for an actor that no one can have: it is a method that
+    the list of aliases does not have.
+
+    Raises:
+        MethodNotAllowed: werkzeug's; the URL is another route's, for other methods.
+        NotFound: werkzeug's; it is nobody's.
+    """
+    if (request.view_args or {}).get("actor_id") not in RESERVED_ALIASES:
+        return
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None
+    allowed = []
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        with suppress(HTTPException):
+            if "actor_id" not in adapter.match(method=method)[1]:
+                allowed.append(method)
+    if allowed:
+        raise MethodNotAllowed(valid_methods=allowed)
+    raise NotFound
+
+
 @dataclass(frozen=True)
 class Links:
     """Absolute URLs of things, under the prefix by which the client came."""
@@ -87,6 +117,14 @@ class Links:
     def results(self, actor_id: str, execution_id: str) -> str:
         """Return the URL of an execution's results."""
         return f"{self.execution(actor_id, execution_id)}/results"
+
+    def alias(self, alias: str) -> str:
+        """Return the URL of an alias."""
+        return f"{self.server}{self.prefix}/aliases/{quote(alias, safe='')}"
+
+    def nonce(self, actor_id: str, alias: str | None, nonce_id: str) -> str:
+        """Return the URL of a nonce of an actor, or of an alias."""
+        return f"{self.actor(actor_id) if alias is None else self.alias(alias)}/nonces/{nonce_id}"
 
     def owner(self, username: str) -> str:
         """Return the URL of a profile, as the gateway of this prefix has it; not served here."""

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from bridge.api.paths import Links
 from bridge.api.schemas import SPELLED, Moment, With
 from bridge.core.cron import format_hour
-from bridge.core.statuses import ActorStatus, ExecutionStatus
+from bridge.core.statuses import ActorStatus, ExecutionStatus, Level
 from bridge.core.times import format_moment, format_optional
-from bridge.db import Actor, Execution, Log
+from bridge.db import Actor, Alias, Config, Execution, Log, Nonce
+from bridge.services.configs import MASK
 from bridge.services.executions import ExecutionRow, Summary
 from bridge.services.results import ListedResult, ResultList
 
@@ -66,6 +67,43 @@ class ActorView(TypedDict):
     create_time: Moment
     last_update_time: Moment
     _links: dict[str, str]
+
+
+class AliasView(TypedDict):
+    """An alias (3.11)."""
+
+    alias: str
+    actor_id: str
+    owner: str
+    _links: dict[str, str]
+
+
+class NonceView(TypedDict):
+    """A nonce (4.6)."""
+
+    id: Annotated[str, "A credential: whoever knows it may use it."]
+    owner: str
+    level: Level
+    description: str
+    roles: Annotated[list[str], "The owner's when it was made; requests with it have them."]
+    api_server: str
+    actor_id: Annotated[str | None, "Null for the nonce of an alias."]
+    alias: NotRequired[str]
+    max_uses: Annotated[int, "-1 for no limit"]
+    current_uses: int
+    remaining_uses: Annotated[int, "-1 for no limit"]
+    create_time: Moment
+    last_use_time: Annotated[str, "A moment, or the text `None` before the first use."]
+    _links: dict[str, str]
+
+
+class ConfigView(TypedDict):
+    """A config (3.12)."""
+
+    name: str
+    value: Annotated[str, "`********` in the place of a secret, which is never shown."]
+    is_secret: bool
+    actors: Annotated[str, "Ids and aliases, as they were sent."]
 
 
 class FoundExecutionView(TypedDict):
@@ -225,6 +263,56 @@ def show_actor(actor: Actor, links: Links) -> ActorView:
             "owner": links.owner(actor.owner),
             "executions": links.executions(actor.id),
         },
+    }
+
+
+def show_alias(alias: Alias, links: Links) -> AliasView:
+    """Return an alias (3.11)."""
+    return {
+        "alias": alias.alias,
+        "actor_id": alias.actor_id,
+        "owner": alias.owner,
+        "_links": {
+            "self": links.alias(alias.alias),
+            "owner": links.owner(alias.owner),
+            "actor": links.actor(alias.actor_id),
+        },
+    }
+
+
+def show_nonce(nonce: Nonce, actor_id: str, links: Links) -> NonceView:
+    """Return a nonce (4.6) of this actor, or of an alias that points at it."""
+    shown: NonceView = {
+        "id": nonce.id,
+        "owner": nonce.owner,
+        "level": nonce.level,
+        "description": nonce.description,
+        "roles": nonce.roles,
+        "api_server": links.server,
+        "actor_id": nonce.actor_id,
+        "max_uses": nonce.max_uses,
+        "current_uses": nonce.current_uses,
+        "remaining_uses": nonce.remaining_uses,
+        "create_time": format_moment(nonce.create_time),
+        "last_use_time": format_optional(nonce.last_use_time) or "None",
+        "_links": {
+            "self": links.nonce(actor_id, nonce.alias, nonce.id),
+            "owner": links.owner(nonce.owner),
+            "actor": links.actor(actor_id),
+        },
+    }
+    if nonce.alias is not None:
+        shown["alias"] = nonce.alias
+    return shown
+
+
+def show_config(config: Config) -> ConfigView:
+    """Return a config (3.12), a secret one without its value."""
+    return {
+        "name": config.name,
+        "value": MASK if config.is_secret else config.value,
+        "is_secret": config.is_secret,
+        "actors": config.actors,
     }
 
 

@@ -21,6 +21,11 @@ from bridge.sites import Site
 _ASSERTION = "x-jwt-assertion-"
 
 
+def carries_token(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether `headers` have a token, good or bad: then no nonce counts."""
+    return _find_token(headers) is not None
+
+
 class Authenticator:
     """Knows the site's tenants and their keys; a request's headers in, an identity out."""
 
@@ -41,19 +46,13 @@ class Authenticator:
             AuthenticationError: no token, or one that does not hold.
             PermissionDenied: the user has no role that counts in the tenant.
         """
-        bearer = tapis = ""
-        for name, value in headers:
-            lower = name.lower()
-            if lower.startswith(_ASSERTION):
-                tenant = lower.removeprefix(_ASSERTION)
-                return self._identify(tenant, value, jwt_header_name=name.title())
-            if lower == "x-tapis-token":
-                tapis = value
-            elif lower == "authorization" and value[:7].lower() == "bearer ":
-                bearer = value[7:]
-        token = tapis or bearer
-        if not token:
+        found = _find_token(headers)
+        if found is None:
             raise AuthenticationError("No JWT or nonce provided.")
+        header, token = found
+        if header.lower().startswith(_ASSERTION):
+            tenant = header[len(_ASSERTION) :]
+            return self._identify(tenant, token, jwt_header_name=header.title())
         named = tenant_of(read_unverified(token))
         if named is None:
             raise AuthenticationError(
@@ -76,3 +75,17 @@ class Authenticator:
                 f"Invalid JWT. It is for the tenant {named[:64]!r}, the request for {name!r}."
             )
         return build_identity(name, tenant, username_of(claims), roles_of(claims), jwt_header_name)
+
+
+def _find_token(headers: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the name of the header that counts and the token in it, or None."""
+    bearer = tapis = None
+    for name, value in headers:
+        lower = name.lower()
+        if lower.startswith(_ASSERTION):
+            return name, value
+        if lower == "x-tapis-token" and value:
+            tapis = name, value
+        elif lower == "authorization" and value[:7].lower() == "bearer " and value[7:]:
+            bearer = name, value[7:]
+    return tapis or bearer

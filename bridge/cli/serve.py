@@ -13,6 +13,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from bridge import logs
 from bridge.api import create_app
+from bridge.auth import load_secret_box
 from bridge.auth.keys import load_public_keys
 from bridge.db import Database
 from bridge.db.upgrade import check
@@ -41,6 +42,7 @@ def api(bind: str, workers: int, threads: int) -> None:
     logs.configure(settings.log_level)
     site = load_site(settings.site_file)
     load_public_keys(site)  # a mistake shows here, in one line, and not in each process
+    load_secret_box(site)
     check(settings.database_url)
     options = {"bind": bind, "workers": workers, "threads": threads}
     Server(site, settings, options).run()

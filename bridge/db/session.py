@@ -22,7 +22,10 @@ class Database:
     def __init__(self, url: str) -> None:
         """Open `url` (an SQLAlchemy URL; ``sqlite:///path`` or ``postgresql+psycopg://``)."""
         self.url = url
-        self.engine: Engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        # Values stay out of errors, and so out of logs: nonces are among them.
+        self.engine: Engine = create_engine(
+            url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True
+        )
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_immediate)

@@ -51,9 +51,10 @@ class _Queries:
     """
 
     def __init__(self, query: Select[Actor, Level]) -> None:
+        fresh = query.execution_options(populate_existing=True)  # it may have been read before
         self.plain = query
-        self.shared = query.with_for_update(of=Actor, read=True)
-        self.locked = query.with_for_update(of=Actor)
+        self.shared = fresh.with_for_update(of=Actor, read=True)
+        self.locked = fresh.with_for_update(of=Actor)
 
 
 _ID_QUERIES = _Queries(_BY_ID)
@@ -124,22 +125,25 @@ def find_with_level(
 
 
 def level_on(identity: Identity, actor: Actor, entries: Iterable[Level | None]) -> Level:
-    """Return the caller's level on `actor`, given the entries that speak of the caller.
-
-    An admin has every right; a nonce gives at most its own level, on its own actor alone.
-    """
-    held = highest(identity, entries)
+    """Return the caller's level on `actor`, given the entries that speak of the caller."""
     grant = identity.grant
-    if grant is None:
-        return held
-    if grant.actor_id != actor.id:
-        return Level.NONE
-    return min(held, grant.level, key=lambda level: level.rank)
+    is_for = grant is not None and grant.actor_id == actor.id
+    return bounded(identity, highest(identity, entries), is_for=is_for)
 
 
 def highest(identity: Identity, entries: Iterable[Level | None]) -> Level:
     """Return the highest of the entries that speak of the caller; an admin has every right."""
     if identity.is_admin:
         return Level.UPDATE
-    return max((level for level in entries if level), key=lambda level: level.rank,
-               default=Level.NONE)  # fmt: skip
+    held = (level for level in entries if level)
+    return max(held, key=lambda level: level.rank, default=Level.NONE)
+
+
+def bounded(identity: Identity, held: Level, *, is_for: bool) -> Level:
+    """Return what is left of `held` where the caller came with a nonce: at most its own level.
+
+    `is_for` says whether that nonce is for the thing in question; on others it gives nothing.
+    """
+    if identity.grant is None:
+        return held
+    return min(held, identity.grant.level, key=lambda level: level.rank) if is_for else Level.NONE

@@ -42,6 +42,7 @@ MAX_VALUE_BYTES = 64 * 1024
 # Linux takes 128 KiB for a variable with its name.
 MAX_CONFIGS_BYTES = 100_000
 MAX_TARGETS = 256
+MAX_TARGETS_TEXT = 16 * 1024
 MAX_PER_AUTHOR = 1000
 
 NO_CONFIG = "No config found: {}."
@@ -58,9 +59,15 @@ class ConfigDescription:
 
 
 def find_config(
-    session: Session, identity: Identity, name: str, wanted: Level, *, lock: bool = False
+    session: Session,
+    identity: Identity,
+    name: str,
+    wanted: Level,
+    *,
+    lock: bool = False,
+    share: bool = False,
 ) -> Config:
-    """Return the config.
+    """Return the config; `lock` and `share` as of `find_actor`.
 
     Raises:
         NotFound: there is none in the caller's tenant.
@@ -77,9 +84,10 @@ def find_config(
             ),
         )
         .where(Config.tenant == identity.tenant, Config.name == name)
+        .execution_options(populate_existing=lock or share)
     )
-    if lock:
-        query = query.with_for_update(of=Config)
+    if lock or share:
+        query = query.with_for_update(of=Config, read=share)
     rows = session.execute(query).all() if is_name(name) else []
     if not rows:
         raise NotFound(NO_CONFIG.format(name[:64]))
@@ -334,10 +342,10 @@ def _find_targets(session: Session, tenant: str, actors: str) -> list[_Target]:
         NotFound: one is no actor or alias of the tenant.
     """
     words = list(dict.fromkeys(word.strip() for word in actors.split(",")))
-    if len(words) > MAX_TARGETS:
+    if len(words) > MAX_TARGETS or len(actors) > MAX_TARGETS_TEXT:
         raise InvalidField(
-            f"Invalid config description. It lists {len(words)} actors, expected at most "
-            f"{MAX_TARGETS}."
+            f"Invalid config description. It lists {len(words)} actors in {len(actors)} "
+            f"characters, expected at most {MAX_TARGETS} in {MAX_TARGETS_TEXT}."
         )
     known = [word for word in words if is_name(word)]
     live = select(Actor.id).where(Actor.tenant == tenant, Actor.deleted_at.is_(None))

@@ -86,7 +86,7 @@ class TestReaders:
 
     def test_the_token_is_nobodys_elsewhere(self, app: Flask) -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        for path in ("/actors", "/actors/utilization", "/actors/admin"):
+        for path in ("/actors", "/actors/utilization", "/actors/aliases"):
             assert app.test_client().get(path, headers=headers).status_code == 400
 
     def test_without_a_token_only_admins(
