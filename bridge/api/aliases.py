@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
-from bridge.api.envelope import success
+from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import Fields, read_field, read_fields, read_page
 from bridge.api.views import AliasView, show_alias
 from bridge.core.actors import MISSING
@@ -43,11 +43,12 @@ class _Body(_UpdateBody):
 @describe("list_aliases", query=PageQuery, result=list[AliasView])
 def list_all() -> Response:
     """List every alias of the tenant."""
-    page = read_page()
-    with context().database.read() as session:
-        found = list_aliases(session, identity(), **page)
-    shown = [spell_object(show_alias(alias, links()), case()) for alias in found]
-    return success(shown, "Aliases retrieved successfully.")
+    to, wanted = links(), case()
+    pages = (
+        [spell_object(show_alias(alias, to), wanted) for alias in aliases]
+        for aliases in list_aliases(context().database, identity(), **read_page())
+    )
+    return success_in_pages(pages, "Aliases retrieved successfully.")
 
 
 @blueprint.post("")

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity
 from bridge.api.describe import PageQuery, describe
-from bridge.api.envelope import success
+from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import read_field, read_fields, read_page
 from bridge.api.views import ConfigView, show_config
 from bridge.core.case import spell_object
@@ -42,11 +42,12 @@ class _Body(TypedDict):
 @describe("list_configs", query=PageQuery, result=list[ConfigView])
 def list_all() -> Response:
     """List the configs that the caller may read."""
-    page = read_page()
-    with context().database.read() as session:
-        configs = list_configs(session, identity(), **page)
-    shown = [spell_object(show_config(config), case()) for config in configs]
-    return success(shown, "Actor Configs retrieved successfully.")
+    wanted = case()
+    pages = (
+        [spell_object(show_config(config), wanted) for config in configs]
+        for configs in list_configs(context().database, identity(), **read_page())
+    )
+    return success_in_pages(pages, "Actor Configs retrieved successfully.")
 
 
 @blueprint.post("")

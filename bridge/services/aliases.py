@@ -5,7 +5,7 @@ Rights on an alias and on its actor are apart: an alias leads to its actor and g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, func, select
@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from bridge.auth.identity import WORLD, Identity
 from bridge.core.names import check_alias, is_name
 from bridge.core.statuses import Level
-from bridge.db import Actor, Alias, AliasPermission
+from bridge.db import Actor, Alias, AliasPermission, Database
 from bridge.errors import Conflict, InvalidField, NotFound, PermissionDenied
 from bridge.services.access import bounded, find_actor, highest
 from bridge.services.permissions import set_permission
-from bridge.services.rows import check_room
+from bridge.services.rows import check_room, list_in_pages
 
 MAX_PER_ACTOR = 100
+PAGE = 1000
 
 
 def find_alias(
@@ -80,17 +81,11 @@ def find_alias(
 
 
 def list_aliases(
-    session: Session, identity: Identity, *, limit: int | None = None, skip: int = 0
-) -> Sequence[Alias]:
-    """Return the tenant's aliases, all of them, by name: names are no secret in a tenant."""
-    query = (
-        select(Alias)
-        .where(Alias.tenant == identity.tenant)
-        .order_by(Alias.alias)
-        .offset(skip)
-        .limit(limit)
-    )
-    return session.scalars(query).all()
+    database: Database, identity: Identity, *, limit: int | None = None, skip: int = 0
+) -> Iterator[Sequence[Alias]]:
+    """Give the tenant's aliases by name, page by page: all of them, since names are no secret."""
+    query = select(Alias).where(Alias.tenant == identity.tenant)
+    return list_in_pages(database, query, Alias.alias, PAGE, limit=limit, skip=skip)
 
 
 def create_alias(

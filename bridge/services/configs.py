@@ -12,7 +12,7 @@ for a secret is refused, since it would replace the secret by it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from bridge.auth.encryption import SecretBox
 from bridge.auth.identity import WORLD, Identity
 from bridge.core.names import check_config_name, is_name
 from bridge.core.statuses import Level
-from bridge.db import Actor, Alias, Config, ConfigPermission, ConfigTarget, Permission
+from bridge.db import Actor, Alias, Config, ConfigPermission, ConfigTarget, Database, Permission
 from bridge.errors import (
     ConfigsUnusable,
     Conflict,
@@ -34,7 +34,7 @@ from bridge.errors import (
     PermissionDenied,
 )
 from bridge.services.access import highest
-from bridge.services.rows import check_room
+from bridge.services.rows import check_room, list_in_pages
 
 MASK = "********"
 MAX_VALUE_BYTES = 64 * 1024
@@ -44,6 +44,7 @@ MAX_CONFIGS_BYTES = 100_000
 MAX_TARGETS = 256
 MAX_TARGETS_TEXT = 16 * 1024
 MAX_PER_AUTHOR = 1000
+PAGE = 16  # a mebibyte of values
 
 NO_CONFIG = "No config found: {}."
 
@@ -97,9 +98,9 @@ def find_config(
 
 
 def list_configs(
-    session: Session, identity: Identity, *, limit: int | None = None, skip: int = 0
-) -> Sequence[Config]:
-    """Return the configs that the caller may read, by name; an admin's are all of the tenant.
+    database: Database, identity: Identity, *, limit: int | None = None, skip: int = 0
+) -> Iterator[Sequence[Config]]:
+    """Give the configs that the caller may read by name, page by page; an admin's are all.
 
     Abaco shows every config to the whole tenant, values that are not secret included; here a
     config that one may not GET is not listed either.
@@ -114,7 +115,7 @@ def list_configs(
                 ConfigPermission.level != Level.NONE,
             )
         )
-    return session.scalars(query.order_by(Config.name).offset(skip).limit(limit)).all()
+    return list_in_pages(database, query, Config.name, PAGE, limit=limit, skip=skip)
 
 
 def create_config(

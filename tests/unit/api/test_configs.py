@@ -13,6 +13,7 @@ from bridge.services.configs import (
     MAX_PER_AUTHOR,
     MAX_TARGETS,
     MAX_VALUE_BYTES,
+    PAGE,
     configs_of,
 )
 from tests.factories.rows import add_actor, add_alias, add_config
@@ -281,12 +282,21 @@ def test_who_was_not_let_in_sees_nothing(caller, body, prefix):
 
 
 def test_the_list_is_by_name_and_paged(alice, database, actor):
+    names = [f"c{number:02}" for number in range(2 * PAGE + 1)]
     with database.begin() as session:
-        for name in ("c", "a", "b"):
+        for name in reversed(names):
             add_config(session, name, actor)
-    assert [one["name"] for one in alice.get("/configs").json["result"]] == ["a", "b", "c"]
-    page = alice.get("/configs?limit=1&skip=1").json["result"]
-    assert [one["name"] for one in page] == ["b"]
+    for query, expected in (
+        ("", names),
+        ("?skip=3", names[3:]),
+        ("?limit=1&skip=1", names[1:2]),
+        (f"?limit={PAGE}", names[:PAGE]),
+        (f"?limit={PAGE + 2}&skip=2", names[2 : PAGE + 4]),
+        ("?limit=0", []),
+    ):
+        listed = alice.get(f"/configs{query}").json["result"]
+        assert [one["name"] for one in listed] == expected, query
+    assert alice.get("/configs?limit=-1").status_code == 400
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

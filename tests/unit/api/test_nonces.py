@@ -21,6 +21,7 @@ from tests.factories.rows import (
     add_actor,
     add_alias,
     add_alias_permission,
+    add_execution,
     add_nonce,
     add_permission,
 )
@@ -457,19 +458,17 @@ def test_an_aliass_nonce_follows_the_alias_as_far_as_its_owner_may(
         ("/configs", "/actors/configs"),
         ("/configs/key", "/actors/configs/{name}"),
         ("/configs/key/permissions", "/actors/configs/{name}/permissions"),
+        ("/search/actors", "/actors/search/{database}"),
+        ("/utilization", "/actors/utilization"),
     ],
 )
 def test_collections_and_configs_take_no_nonce(anyone, database, make, path, shown):
     nonce_id = make(roles=[ADMIN], level=Level.UPDATE)
-    for response in (
-        anyone.get(f"{path}?x-nonce={nonce_id}"),
-        anyone.post(f"{path}?x-nonce={nonce_id}") if path != "/configs/key" else None,
-    ):
-        if response is not None:
-            assert response.status_code == 404
-            assert response.json["message"] == (
-                f"'x-nonce' query parameter on the '{shown}' endpoint does not resolve."
-            )
+    response = anyone.get(f"{path}?x-nonce={nonce_id}")
+    assert response.status_code == 404
+    assert response.json["message"] == (
+        f"'x-nonce' query parameter on the '{shown}' endpoint does not resolve."
+    )
     assert stored(database, nonce_id).current_uses == 0
 
 
@@ -541,13 +540,24 @@ def test_a_nonce_shows_no_other_nonce(anyone, actor, alias, make, level, roles):
         assert message_of(hidden) == "Nonce not found."
 
 
-def test_an_admins_nonce_opens_no_other_actor(anyone, actor, database, make):
-    """Not even where one request speaks of two: an alias's target, a link."""
+def test_an_admins_nonce_opens_no_other_actor(anyone, alice, actor, database, make):
+    """Not even where one request speaks of two: a link, a search."""
     with database.begin() as session:
-        add_alias(session, add_actor(session, owner="bob"), "bobs")
+        other = add_actor(session, owner="bob")
+        add_alias(session, other, "bobs")
+        add_execution(session, other)
+        mine = add_execution(session, actor)
     nonce_id = make(owner="root_admin", roles=[ADMIN], level=Level.UPDATE)
     for path in ("/bobs", "/aliases/bobs", "/bobs/permissions"):
         assert message_of(anyone.get(f"{path}?x-nonce={nonce_id}")) == "Nonce does not exist."
+    for target, words in ((other.id, "Invalid link parameter"), ("bobs", "Invalid link parameter")):
+        body = {"image": "debian", "link": target}
+        assert words in message_of(anyone.put(f"/{actor.id}?x-nonce={nonce_id}", json=body))
+    body = {"alias": "mine", "actor_id": other.id}
+    assert anyone.post(f"/aliases?x-nonce={nonce_id}", json=body).status_code == 404
+    own = make()
+    found = anyone.get(f"/{actor.id}/executions?x-nonce={own}&status=SUBMITTED").json["result"]
+    assert [one["id"] for one in found["search"]] == [mine.id]
 
 
 @pytest.mark.parametrize("way", ["actor", "alias", "alias of a deleted actor", "nonce"])
