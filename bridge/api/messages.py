@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Annotated, Literal, TypedDict
 
 from flask import Blueprint, Response, request
 
+from bridge.api.batch_body import NDJSON, BatchItem, read_batch
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import describe
 from bridge.api.envelope import success
 from bridge.api.message_body import read_message
-from bridge.api.views import MailboxView, PostedView
-from bridge.core.case import spell_object
-from bridge.core.messages import BINARY, PostedMessage
+from bridge.api.views import BatchView, MailboxView, PostedView, PurgedView
+from bridge.core.case import spell, spell_object
+from bridge.core.messages import BINARY, check_key
 from bridge.core.statuses import Level
-from bridge.errors import RequestError
+from bridge.errors import InvalidField, LimitReached, RequestError
 from bridge.services.access import find_actor
-from bridge.services.executions import await_final, read_log
+from bridge.services.executions import read_log
 from bridge.services.messages import (
+    MAX_BEFORE_SYNCHRONOUS,
+    NewMessage,
+    Posted,
     check_environment,
     count_messages,
     executor_account,
-    post_message,
+    post_messages,
+    purge_messages,
 )
+from bridge.services.results import await_result
 
 blueprint = Blueprint("messages", __name__, url_prefix="/actors/<actor_id>/messages")
 
 # Abaco's own text for answers that have none better.
 _DONE = "The request was successful"
+
+
+# So many requests of one process wait for an execution at a time: each holds a thread, and there
+# are few of those.
+_PLACES = threading.BoundedSemaphore(4)
 
 
 class _Body(TypedDict, total=False):
@@ -37,7 +50,8 @@ class _Body(TypedDict, total=False):
 
 class _Query(TypedDict, total=False):
     _abaco_synchronous: Annotated[
-        Literal["true", "false"], "Whether to wait for the end, and answer with the bare log."
+        Literal["true", "false"],
+        "Whether to wait, and answer with the first result or, at the end, with the log.",
     ]
 
 
@@ -55,6 +69,20 @@ def count(actor_id: str) -> Response:
     return success(spell_object(result, case()), _DONE)
 
 
+@blueprint.delete("")
+@describe("delete_pending_messages", result=PurgedView)
+def purge(actor_id: str) -> Response:
+    """End every message that has not been started; their executions end with status ERROR."""
+    here = context()
+    actor = purge_messages(here.database, identity(), actor_id, here.now())
+    to = links()
+    result: PurgedView = {
+        "msg": "Actor mailbox purged.",
+        "_links": {"self": to.messages(actor.id), "owner": to.owner(actor.owner)},
+    }
+    return success(spell_object(result, case()), _DONE)
+
+
 @blueprint.post("")
 @describe(
     "send_message",
@@ -62,49 +90,95 @@ def count(actor_id: str) -> Response:
     body_media={BINARY: bytes},
     query=_Query,
     result=PostedView,
-    media={"text/html": "With `_abaco_synchronous=true`: the log."},
-    errors={408: "The execution did not end in time; it goes on."},
+    media={
+        BINARY: "With `_abaco_synchronous=true`: the first result, as soon as there is one.",
+        "text/html": "With `_abaco_synchronous=true`: the log, where there was no result.",
+    },
+    errors={
+        408: "The execution did not end in time; it goes on.",
+        429: "Too many requests wait for executions, or there is no room for a large message.",
+    },
 )
 def post(actor_id: str) -> Response:
-    """Queue a message as a new execution; with ``_abaco_synchronous=true`` wait for its end.
+    """Queue a message as a new execution; with ``_abaco_synchronous=true`` wait for its outcome.
 
-    Every other query parameter becomes a variable of the container's environment.
+    Every other query parameter becomes a variable of the container's environment. A header
+    `Idempotency-Key` makes it harmless to send the message again: under one key of the caller's an
+    actor gets one message, and the answer to a repetition names the first one's execution and has a
+    header `Idempotent-Replayed`.
     """
     here = context()
-    message, environment = _read(actor_id)
+    with _refusing_strangers(actor_id):
+        environment = check_environment(request.args.items())
+        key = request.headers.get("Idempotency-Key")
+        key = None if key is None else check_key(key)
+        message = read_message(case(), here.site.limits)
     with closing(message):
-        account = executor_account(
-            here.database, identity(), here.site, actor_id, here.clock, here.waits
-        )
-        with here.database.begin() as session:
-            posted = post_message(
-                session, identity(), actor_id, message, environment, here.now(), account=account
-            )
-    if environment.get("_abaco_synchronous", "").lower() == "true":
-        return _answer_at_end(posted.execution_id)
+        new = NewMessage(message, environment, key)
+        if environment.get("_abaco_synchronous", "").lower() == "true":
+            return _answer_at_end(actor_id, new)
+        posted = _queue(actor_id, [new])
     to = links()
+    [queued] = posted.queued
     result: PostedView = {
-        "execution_id": posted.execution_id,
+        "execution_id": queued.execution_id,
         "msg": message.shown,
         "_links": {
-            "self": to.execution(posted.actor_id, posted.execution_id),
+            "self": to.execution(posted.actor_id, queued.execution_id),
             "owner": to.owner(posted.owner),
             "messages": to.messages(posted.actor_id),
         },
     }
-    return success(spell_object(result, case()), _DONE)
+    response = success(spell_object(result, case()), _DONE)
+    if not queued.is_new:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
-def _read(actor_id: str) -> tuple[PostedMessage, dict[str, str]]:
-    """Return the message and the variables of the request.
+@blueprint.post("/batch")
+@describe(
+    "send_message_batch",
+    body=list[str | BatchItem],
+    body_media={NDJSON: str},
+    result=BatchView,
+)
+def post_batch(actor_id: str) -> Response:
+    """Queue many messages in one request: all of them, or none when one cannot be read.
 
-    Who may not post at all learns that first, and before a large body is read.
+    Beyond Abaco. The body is a JSON array, or JSON values one a line; each is a text or an object.
+    Query parameters become variables of every message.
     """
     limits = context().site.limits
-    if (request.content_length or 0) > limits.max_text_message_bytes:
+    with _refusing_strangers(actor_id):
+        environment = check_environment(request.args.items())
+        if environment.get("_abaco_synchronous", "").lower() == "true":
+            raise InvalidField("A batch cannot be waited for; ask for its executions later.")
+        if "Idempotency-Key" in request.headers:
+            raise InvalidField(
+                "Messages of a batch have keys of their own, `idempotency_key`; the header "
+                "Idempotency-Key is for a single message."
+            )
+        messages = read_batch(limits, environment)
+    posted = _queue(actor_id, messages)
+    name, mark = spell("execution_id", case()), spell("is_new", case())
+    result = {
+        "executions": [{name: one.execution_id, mark: one.is_new} for one in posted.queued],
+        "_links": {
+            "self": links().messages(posted.actor_id),
+            "owner": links().owner(posted.owner),
+            "executions": links().executions(posted.actor_id),
+        },
+    }
+    return success(result, _DONE)
+
+
+@contextmanager
+def _refusing_strangers(actor_id: str) -> Iterator[None]:
+    """Let those who may not post at all learn that first, and before a large body is read."""
+    if (request.content_length or 0) > context().site.limits.max_text_message_bytes:
         _check_access(actor_id)
     try:
-        return read_message(case(), limits), check_environment(request.args.items())
+        yield
     except RequestError:
         _check_access(actor_id)
         raise
@@ -115,17 +189,46 @@ def _check_access(actor_id: str) -> None:
         find_actor(session, identity(), actor_id, Level.EXECUTE)
 
 
-def _answer_at_end(execution_id: str) -> Response:
-    """Return the bare log of a finished execution.
+def _queue(actor_id: str, messages: Sequence[NewMessage], max_waiting: int | None = None) -> Posted:
+    here = context()
+    account = executor_account(
+        here.database, identity(), here.site, actor_id, here.clock, here.waits
+    )
+    with here.database.begin() as session:
+        return post_messages(
+            session,
+            identity(),
+            actor_id,
+            messages,
+            here.now(),
+            account=account,
+            max_waiting=max_waiting,
+        )
 
-    Abaco's content type for it is kept; the other two headers keep a browser from taking what an
+
+def _answer_at_end(actor_id: str, new: NewMessage) -> Response:
+    """Return the first result of the message's execution, bare, or else its log at its end.
+
+    Abaco's content types for them are kept; the other headers keep a browser from taking what an
     actor printed for a page of ours.
     """
     here = context()
-    await_final(here.database, execution_id, here.waits)
-    with here.database.read() as session:
-        text = read_log(session, execution_id, here.now())
-    response = Response(text, content_type="text/html; charset=utf-8")
+    if not _PLACES.acquire(blocking=False):
+        raise LimitReached(
+            "Too many requests wait for executions; post the message without _abaco_synchronous, "
+            "or try again later."
+        )
+    try:
+        execution_id = _queue(actor_id, [new], MAX_BEFORE_SYNCHRONOUS).queued[0].execution_id
+        payload = await_result(here.database, execution_id, here.clock, here.waits)
+    finally:
+        _PLACES.release()
+    if payload is None:
+        with here.database.read() as session:
+            text = read_log(session, execution_id, here.now())
+        response = Response(text, content_type="text/html; charset=utf-8")
+    else:
+        response = Response(payload, content_type=BINARY)
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -26,7 +26,7 @@ def parse_json(body: bytes) -> Any:
         InvalidField: it is not JSON, is nested too deeply, or has a number that JSON cannot show.
     """
     try:
-        value = json.loads(body, parse_constant=_refuse_number, parse_float=_finite)
+        value = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except RecursionError as error:
         raise InvalidField(f"The JSON body is nested deeper than {_MAX_DEPTH} levels.") from error
     except ValueError as error:
@@ -150,6 +150,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:32]} is out of range")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_number, parse_float=_finite)
 
 
 def _depth(value: object) -> int:

@@ -213,6 +213,27 @@ class MailboxView(TypedDict):
     _links: dict[str, str]
 
 
+class PurgedView(TypedDict):
+    """A mailbox that was purged (3.3)."""
+
+    msg: str
+    _links: dict[str, str]
+
+
+class QueuedView(TypedDict):
+    """What became of one message of a batch."""
+
+    execution_id: str
+    is_new: Annotated[bool, "False: a message under the same key came before; this is its own."]
+
+
+class BatchView(TypedDict):
+    """Messages that were accepted together, in their order."""
+
+    executions: Annotated[list[QueuedView], SPELLED]
+    _links: dict[str, str]
+
+
 class PostedView(TypedDict):
     """A message that was accepted (3.3)."""
 

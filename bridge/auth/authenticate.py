@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from bridge.auth.claims import TAPIS_TENANT, roles_of, tenant_of, username_of
 from bridge.auth.identity import Identity, build_identity
 from bridge.auth.keys import load_public_keys
-from bridge.auth.tokens import read_claims, read_unverified
+from bridge.auth.known import Known, KnownTokens, key_of
+from bridge.auth.tokens import check_times, read_claims, read_unverified
 from bridge.clock import Clock
 from bridge.errors import AuthenticationError
 from bridge.sites import Site
@@ -38,6 +39,7 @@ class Authenticator:
         self._site = site
         self._clock = clock
         self._keys = load_public_keys(site)
+        self._known = KnownTokens()
 
     def authenticate(self, headers: Iterable[tuple[str, str]]) -> Identity:
         """Return the identity that `headers` prove.
@@ -53,15 +55,20 @@ class Authenticator:
         if header.lower().startswith(_ASSERTION):
             tenant = header[len(_ASSERTION) :]
             return self._identify(tenant, token, jwt_header_name=header.title())
-        named = tenant_of(read_unverified(token))
-        if named is None:
-            raise AuthenticationError(
-                f"Invalid JWT. It names no tenant: expected the claim {TAPIS_TENANT}, or the "
-                "token in a header X-Jwt-Assertion-<TENANT>."
-            )
-        return self._identify(named, token, jwt_header_name="")
+        return self._identify(None, token, jwt_header_name="")
 
-    def _identify(self, tenant_name: str, token: str, *, jwt_header_name: str) -> Identity:
+    def _identify(self, tenant_name: str | None, token: str, *, jwt_header_name: str) -> Identity:
+        key = key_of(tenant_name or "", jwt_header_name, token)
+        known = self._known.find(key)
+        if known is None:
+            named = _named_tenant(token) if tenant_name is None else tenant_name
+            known = self._verify(named, token, jwt_header_name)
+            self._known.add(key, known)
+        else:
+            check_times(known.claims, self._clock.now())
+        return known.identity
+
+    def _verify(self, tenant_name: str, token: str, jwt_header_name: str) -> Known:
         found = self._site.tenant(tenant_name)
         if found is None:
             raise AuthenticationError(
@@ -74,7 +81,10 @@ class Authenticator:
             raise AuthenticationError(
                 f"Invalid JWT. It is for the tenant {named[:64]!r}, the request for {name!r}."
             )
-        return build_identity(name, tenant, username_of(claims), roles_of(claims), jwt_header_name)
+        roles = roles_of(claims)
+        identity = build_identity(name, tenant, username_of(claims), roles, jwt_header_name)
+        times = {name: value for name, value in claims.items() if name in ("exp", "nbf")}
+        return Known(identity, times)
 
 
 def _find_token(headers: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
@@ -89,3 +99,14 @@ def _find_token(headers: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
         elif lower == "authorization" and value[:7].lower() == "bearer " and value[7:]:
             bearer = name, value[7:]
     return tapis or bearer
+
+
+def _named_tenant(token: str) -> str:
+    """Return the tenant that a token names: where to look for the key that must verify it."""
+    named = tenant_of(read_unverified(token))
+    if named is None:
+        raise AuthenticationError(
+            f"Invalid JWT. It names no tenant: expected the claim {TAPIS_TENANT}, or the "
+            "token in a header X-Jwt-Assertion-<TENANT>."
+        )
+    return named

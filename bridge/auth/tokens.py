@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -61,7 +61,7 @@ def read_claims(token: str, keys: Iterable[RSAPublicKey], now: datetime) -> dict
         except jwt.InvalidTokenError as error:
             raise _invalid(error) from error
         else:
-            _check_times(claims, now)
+            check_times(claims, now)
             return claims
     raise _invalid(reason) from reason
 
@@ -81,11 +81,14 @@ def read_unverified(token: str) -> dict[str, Any]:
     return claims
 
 
-def _check_times(claims: dict[str, Any], now: datetime) -> None:
+def check_times(claims: Mapping[str, Any], now: datetime) -> None:
     """Check `exp` and `nbf`, both in seconds, where the token has them.
 
     The tokens of Abaco's own suite have milliseconds there: read as seconds that is a far future,
     which is why they still work (abaco_contract.md 0.3).
+
+    Raises:
+        AuthenticationError: it does not hold at `now`.
     """
     seconds = now.timestamp()
     for claim in ("exp", "nbf"):

@@ -8,6 +8,7 @@ never end in ``v`` or ``2``: agavepy in JWT mode strips those from the end of a 
 
 from __future__ import annotations
 
+import os
 import secrets
 import string
 
@@ -16,10 +17,15 @@ _LAST = "".join(c for c in ALPHABET if c not in "v2")
 LENGTH = 13
 CREDENTIAL_LENGTH = 24
 
+# Bytes to letters and digits: a batch of messages wants ids by the thousand.
+_TO_ALPHABET = bytes(ord(ALPHABET[n % len(ALPHABET)]) for n in range(256))
+_TO_LAST = bytes(ord(_LAST[n % len(_LAST)]) for n in range(256))
+
 
 def new_id(length: int = LENGTH) -> str:
-    """Return a new id: 13 letters and digits, about 77 bits of chance."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(length - 1)) + secrets.choice(_LAST)
+    """Return a new id: 13 letters and digits, 77 bits of chance less a fraction of one."""
+    chance = os.urandom(length)
+    return (chance[:-1].translate(_TO_ALPHABET) + chance[-1:].translate(_TO_LAST)).decode()
 
 
 def new_nonce_id(tenant: str) -> str:

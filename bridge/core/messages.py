@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -23,7 +24,10 @@ EVENTS_NAME = "Abaco Event"
 MAX_TEXT_BYTES = 100_000
 
 
-@dataclass(frozen=True)
+_KEY = re.compile(r"[!-~]{1,128}\Z")
+
+
+@dataclass(frozen=True, slots=True)
 class PostedMessage:
     """One message.
 
@@ -45,6 +49,20 @@ class PostedMessage:
         """Give up the file of a payload that has one."""
         if self.spooled is not None:
             self.spooled.close()
+
+
+def check_key(key: object) -> str:
+    """Return an idempotency key, a caller's own name for a message.
+
+    Raises:
+        InvalidField: it is no such key; says what is expected.
+    """
+    if not isinstance(key, str) or not _KEY.match(key):
+        raise InvalidField(
+            f"Invalid idempotency key {str(key)[:64]!r}: expected 1 to 128 visible ASCII "
+            "characters."
+        )
+    return key
 
 
 def text_message(text: str, shown: Any = None) -> PostedMessage:

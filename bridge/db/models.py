@@ -368,7 +368,7 @@ class Execution(Base):
     username: Mapped[str] = mapped_column(String(64))
     executor_uid: Mapped[int | None] = mapped_column(BigInteger)  # only with `run_as_executor`
     executor_gid: Mapped[int | None] = mapped_column(BigInteger)
-    idempotency_key: Mapped[str | None] = mapped_column(String(128))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))  # <executor>:<their key>
     # Somebody wants it ended: a force quit, or the delete of one that a plan has taken already.
     cancel_requested_at: Mapped[datetime | None]
     cancel_sent_at: Mapped[datetime | None]  # the order lies in the spool

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, select
+from sqlalchemy import Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import WORLD, Identity
@@ -25,40 +27,65 @@ _ID = re.compile(r"[A-Za-z0-9]{1,32}\Z")
 NO_ACTOR = "No actor found with identifier: {}."
 NO_ACTOR_BELOW = "No actor found with id: {}."
 
-# The actor once for each permission that speaks of the caller, or once with null. A user's own
-# entry and that of ABACO_WORLD give the stated level and no more (Appendix B).
-_ACTORS = (
-    select(Actor, Permission.level)
-    .outerjoin(
-        Permission,
-        and_(
-            Permission.actor_id == Actor.id,
-            Permission.username.in_(bindparam("names", expanding=True)),
-        ),
-    )
-    .where(Actor.tenant == bindparam("tenant"), Actor.deleted_at.is_(None))
-)
-_BY_ID = _ACTORS.where(Actor.id == bindparam("identifier"))
-_BY_ALIAS = _ACTORS.join(Alias, Alias.actor_id == Actor.id).where(
-    Alias.tenant == bindparam("tenant"), Alias.alias == bindparam("identifier")
-)
-
 
 class _Queries:
     """One way of looking for an actor: only to read it, to keep it, to change it.
 
-    Made once: putting a statement together costs more than sending it.
+    What is asked for comes once for each permission that speaks of the caller, or once with null. A
+    user's own entry and that of ABACO_WORLD give the stated level and no more (Appendix B). Made
+    once: putting a statement together costs more than sending it.
     """
 
-    def __init__(self, query: Select[Actor, Level]) -> None:
+    def __init__(self, query: Select[Any], *, keep_key: bool = False) -> None:
         fresh = query.execution_options(populate_existing=True)  # it may have been read before
         self.plain = query
-        self.shared = fresh.with_for_update(of=Actor, read=True)
+        self.shared = fresh.with_for_update(of=Actor, read=True, key_share=keep_key)
         self.locked = fresh.with_for_update(of=Actor)
 
 
-_ID_QUERIES = _Queries(_BY_ID)
-_ALIAS_QUERIES = _Queries(_BY_ALIAS)
+def _actors(*what: Any) -> Select[Any]:
+    return (
+        select(*what, Permission.level)
+        .select_from(Actor)
+        .outerjoin(
+            Permission,
+            and_(
+                Permission.actor_id == Actor.id,
+                or_(Permission.username == bindparam("username"), Permission.username == WORLD),
+            ),
+        )
+        .where(Actor.tenant == bindparam("tenant"), Actor.deleted_at.is_(None))
+    )
+
+
+def _by_id(query: Select[Any]) -> Select[Any]:
+    return query.where(Actor.id == bindparam("identifier"))
+
+
+def _by_alias(query: Select[Any]) -> Select[Any]:
+    return query.join(Alias, Alias.actor_id == Actor.id).where(
+        Alias.tenant == bindparam("tenant"), Alias.alias == bindparam("identifier")
+    )
+
+
+_ID_QUERIES = _Queries(_by_id(_actors(Actor)))
+_ALIAS_QUERIES = _Queries(_by_alias(_actors(Actor)))
+_TARGETS = _actors(Actor.id, Actor.tenant, Actor.owner, Actor.revision, Actor.run_as_executor)
+# A message refers to its actor, which keeps the key anyway. Any more would wait for what else
+# changes in the row.
+_ID_TARGETS = _Queries(_by_id(_TARGETS), keep_key=True)
+_ALIAS_TARGETS = _Queries(_by_alias(_TARGETS), keep_key=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a message needs to know of its actor: a fraction of the cost of all of it."""
+
+    id: str
+    tenant: str
+    owner: str
+    revision: int
+    run_as_executor: bool
 
 
 def find_actor(
@@ -90,8 +117,34 @@ def find_actor(
         session, identity, identifier, missing=missing, lock=lock, share=share
     )
     if not level.allows(wanted):
-        raise PermissionDenied("Not authorized -- you do not have access to this actor.")
+        raise _denied()
     return actor
+
+
+def find_target(
+    session: Session, identity: Identity, identifier: str, wanted: Level, *, lock: bool = False
+) -> Target:
+    """Return what a message needs to know of its actor, and keep the actor from being deleted.
+
+    As `find_actor` with `share`, or with `lock`; other changes of the actor are not kept out by
+    the former.
+
+    Raises:
+        NotFound: there is none in the caller's tenant.
+        PermissionDenied: the caller's level is lower.
+    """
+    sought = _sought(identity, identifier)
+    for queries, is_possible in ((_ID_TARGETS, _ID.match), (_ALIAS_TARGETS, is_name)):
+        if not is_possible(identifier):
+            continue
+        query = queries.locked if lock else queries.shared
+        rows = session.connection().execute(query, sought).all()
+        if rows:
+            target = Target(*rows[0][:-1])
+            if not level_on(identity, target.id, (row[-1] for row in rows)).allows(wanted):
+                raise _denied()
+            return target
+    raise NotFound(NO_ACTOR_BELOW.format(identifier[:64]))
 
 
 def find_with_level(
@@ -108,11 +161,7 @@ def find_with_level(
     Raises:
         NotFound: there is none in the caller's tenant.
     """
-    sought = {
-        "identifier": identifier,
-        "tenant": identity.tenant,
-        "names": (identity.username, WORLD),
-    }
+    sought = _sought(identity, identifier)
     for queries, is_possible in ((_ID_QUERIES, _ID.match), (_ALIAS_QUERIES, is_name)):
         if not is_possible(identifier):
             continue
@@ -120,14 +169,26 @@ def find_with_level(
         rows = session.execute(query, sought).all()
         if rows:
             actor: Actor = rows[0][0]
-            return actor, level_on(identity, actor, (level for _, level in rows))
+            return actor, level_on(identity, actor.id, (level for _, level in rows))
     raise NotFound(missing.format(identifier[:64]))
 
 
-def level_on(identity: Identity, actor: Actor, entries: Iterable[Level | None]) -> Level:
-    """Return the caller's level on `actor`, given the entries that speak of the caller."""
+def _sought(identity: Identity, identifier: str) -> dict[str, Any]:
+    return {
+        "identifier": identifier,
+        "tenant": identity.tenant,
+        "username": identity.username,
+    }
+
+
+def _denied() -> PermissionDenied:
+    return PermissionDenied("Not authorized -- you do not have access to this actor.")
+
+
+def level_on(identity: Identity, actor_id: str, entries: Iterable[Level | None]) -> Level:
+    """Return the caller's level on an actor, given the entries that speak of the caller."""
     grant = identity.grant
-    is_for = grant is not None and grant.actor_id == actor.id
+    is_for = grant is not None and grant.actor_id == actor_id
     return bounded(identity, highest(identity, entries), is_for=is_for)
 
 

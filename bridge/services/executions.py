@@ -13,15 +13,11 @@ from bridge.auth.identity import Identity
 from bridge.core.ids import new_id
 from bridge.core.statuses import ExecutionStatus, Level
 from bridge.core.usage import Usage
-from bridge.core.waits import Waits
 from bridge.db import Actor, Database, Execution, Log
-from bridge.errors import Conflict, NotFinished, NotFound
+from bridge.errors import Conflict, NotFound
 from bridge.services.access import find_actor
 from bridge.services.endings import end_waiting
 from bridge.services.sums import halves_of_sum, whole_sum
-
-# A synchronous request waits this long; gateways give up at 30 s.
-SYNCHRONOUS_S = 25.0
 
 PAGE = 1000  # executions that are in memory at once
 
@@ -207,22 +203,3 @@ def read_log(session: Session, execution_id: str, now: datetime) -> str:
     """Return the log of an execution; one that is missing or has expired is empty."""
     query = select(Log.text).where(Log.execution_id == execution_id, Log.expires_at > now)
     return session.scalars(query).one_or_none() or ""
-
-
-def await_final(database: Database, execution_id: str, waits: Waits) -> None:
-    """Wait until the execution is final, in ERROR too, for a bounded time.
-
-    Raises:
-        NotFinished: it is not yet; names the execution, which goes on.
-    """
-
-    def ask() -> bool | None:
-        with database.read() as session:
-            query = select(Execution.status).where(Execution.id == execution_id)
-            return session.scalars(query).one().is_final or None
-
-    if waits.until(ask, SYNCHRONOUS_S) is None:
-        raise NotFinished(
-            f"Execution {execution_id} did not finish within {SYNCHRONOUS_S:.0f} seconds and goes "
-            "on; ask for it and for its logs later."
-        )

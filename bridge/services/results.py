@@ -10,13 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
+from bridge.clock import Clock
 from bridge.core.statuses import Level
-from bridge.db import Actor, Result
+from bridge.core.waits import Waits
+from bridge.db import Actor, Database, Execution, Result
+from bridge.errors import NotFinished
 from bridge.services.executions import find_execution
+
+# A synchronous request waits this long; gateways give up at 30 s.
+SYNCHRONOUS_S = 25.0
 
 # What one listing gives at most, however much is asked for. One result is always given whole.
 MAX_LISTED = 1000
@@ -60,10 +66,15 @@ def take_result(
             container that sent nothing.
     """
     _, execution = find_execution(session, identity, actor_id, execution_id, Level.READ)
+    return take_next(session, execution.id, now) or b""
+
+
+def take_next(session: Session, execution_id: str, now: datetime) -> bytes | None:
+    """Return the next result of an execution and mark it as taken; None, where none is left."""
     row = session.execute(
         select(Result.number, Result.payload)
         .where(
-            Result.execution_id == execution.id,
+            Result.execution_id == execution_id,
             Result.is_taken.is_(False),
             Result.expires_at > now,
         )
@@ -72,15 +83,45 @@ def take_result(
         .with_for_update(skip_locked=True)
     ).first()
     if row is None:
-        return b""
+        return None
     session.execute(
         update(Result)
-        .where(Result.execution_id == execution.id, Result.number == row.number)
+        .where(Result.execution_id == execution_id, Result.number == row.number)
         .values(is_taken=True)
         .execution_options(synchronize_session=False)
     )
     payload: bytes = row.payload
     return payload
+
+
+def await_result(database: Database, execution_id: str, clock: Clock, waits: Waits) -> bytes | None:
+    """Return the first result of an execution as soon as it is there, for a bounded time.
+
+    None: the execution is final, in ERROR too, and has given no result.
+
+    Raises:
+        NotFinished: neither happened; names the execution, which goes on.
+    """
+    left = exists().where(Result.execution_id == Execution.id, Result.is_taken.is_(False))
+    query = select(Execution.status, left).where(Execution.id == execution_id)
+
+    def ask() -> tuple[bytes | None] | None:
+        with database.read() as session:
+            status, has_result = session.execute(query).one()
+        if has_result:
+            with database.begin() as session:
+                payload = take_next(session, execution_id, clock.now())
+            if payload is not None:
+                return (payload,)
+        return (None,) if status.is_final else None
+
+    answer = waits.until(ask, SYNCHRONOUS_S)
+    if answer is None:
+        raise NotFinished(
+            f"Execution {execution_id} did not finish within {SYNCHRONOUS_S:.0f} seconds and goes "
+            "on; ask for it, its results and its logs later."
+        )
+    return answer[0]
 
 
 def list_results(

@@ -151,6 +151,8 @@ class Limits(_Table):
     max_text_message_bytes: int = Field(
         1_048_576, gt=0, description="Largest form or JSON body, bytes."
     )
+    max_batch_messages: int = Field(10_000, gt=0, description="Most messages of one batch.")
+    max_batch_bytes: int = Field(8_388_608, gt=0, description="Largest body of a batch, bytes.")
     max_log_length: int = Field(
         1_000_000, gt=0, description="Characters of an execution's log that are kept."
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from bridge.api import messages
 from bridge.core.messages import MAX_TEXT_BYTES
 from bridge.core.statuses import ExecutionStatus, Level
-from bridge.db import Execution, Log, Message
+from bridge.db import Execution, Log, Message, MessagePart, Result
 from tests.factories.rows import START, add_actor, add_execution, add_permission
+from tests.unit.api.conftest import ADMIN
 
 BINARY = "application/octet-stream"
+LATER = START.replace(year=2027)
 
 
 @pytest.fixture
@@ -186,6 +191,46 @@ def test_reserved_and_malformed_names_are_refused(alice, actor, query):
     assert response.status_code == 400
 
 
+def test_the_first_of_repeated_keys_counts(alice, actor, stored):
+    """agavepy's `environment={'k': ..}` also sends `environment=k`."""
+    alice.post(
+        f"/{actor.id}/messages?A=first&A=second&environment=A&message=m&message=n",
+        headers={"Content-Type": BINARY},
+    )
+    message, _ = stored()
+    assert message.environment == {"A": "first", "environment": "A"}
+    assert message.payload == b"m"
+
+
+def test_a_form_that_nobody_escaped(alice, actor, stored):
+    """tapipy's: `a b&c=d` arrives cut at the ampersand."""
+    response = alice.post(
+        f"/{actor.id}/messages", data=b"message=a b&c=d", headers={"Content-Type": FORM}
+    )
+    assert response.json["result"]["msg"] == "a b"
+    assert stored()[0].environment == {}
+
+
+def test_a_multipart_form(alice, actor, stored):
+    response = alice.post(
+        f"/{actor.id}/messages", data={"message": "a=b&c"}, content_type="multipart/form-data"
+    )
+    assert response.status_code == 200
+    assert stored()[0].payload == b"a=b&c"
+
+
+def test_the_query_s_message_counts_where_a_json_body_has_none(alice, actor):
+    for arguments, shown in (
+        ({"json": {"message": "body"}}, "body"),
+        ({"json": {"a": 1}}, "query"),
+        ({"json": {"message": ""}}, {"message": ""}),
+        ({"data": {"message": "form"}}, "query"),  # JSON, query, form: the first that has it
+        ({}, "query"),
+    ):
+        response = alice.post(f"/{actor.id}/messages?message=query", **arguments)
+        assert response.json["result"]["msg"] == shown
+
+
 def test_a_bare_question_mark_is_fine(alice, actor):
     assert alice.post(f"/{actor.id}/messages?", data={"message": "x"}).status_code == 200
 
@@ -253,30 +298,206 @@ def test_the_mailbox_counts_what_no_container_was_started_for(alice, bob, actor,
     }
 
 
-def test_a_synchronous_post_gives_the_bare_log(app, alice, actor, database, monkeypatch):
-    def finish(*_arguments):
-        with database.begin() as session:
-            execution = session.query(Execution).one()
-            execution.status = ExecutionStatus.COMPLETE
-            execution.finish_time = START
+@pytest.mark.parametrize("prefix", ["/actors", "/actors/v2", "/v3/actors"])
+class TestPurge:
+    def test_it_ends_what_waits(self, caller, actor, database, prefix):
+        alice = caller("alice", prefix=prefix)
+        for text in "abc":
+            alice.post(f"/{actor.id}/messages", data={"message": text})
+        response = alice.delete(f"/{actor.id}/messages")
+        assert response.status_code == 200
+        assert response.json["message"] == "The request was successful"
+        assert response.json["result"] == {
+            "msg": "Actor mailbox purged.",
+            "_links": {
+                "self": f"https://bridge.example.org{prefix}/{actor.id}/messages",
+                "owner": response.json["result"]["_links"]["owner"],
+            },
+        }
+        assert alice.get(f"/{actor.id}/messages").json["result"]["messages"] == 0
+        with database.read() as session:
+            rows = session.query(Execution).all()
+            assert session.query(Message).count() == 0
+        assert {row.status for row in rows} == {ExecutionStatus.ERROR}
+        shown = alice.get(f"/{actor.id}/executions/{rows[0].id}").json["result"]
+        state = shown.get("finalState") or shown.get("final_state")
+        assert state["Error"] == "Purged by alice before it ran."
+
+    def test_an_empty_one_may_be_purged(self, caller, actor, prefix):
+        response = caller("alice", prefix=prefix).delete(f"/{actor.id}/messages")
+        assert response.status_code == 200
+
+    def test_it_needs_update(self, caller, actor, prefix):
+        for name in ("bob", "carol"):
+            response = caller(name, prefix=prefix).delete(f"/{actor.id}/messages")
+            assert response.status_code == 400
+            assert response.json["message"].startswith("Not authorized --")
+        admin = caller("root_admin", ADMIN, prefix=prefix)
+        assert admin.delete(f"/{actor.id}/messages").status_code == 200
+
+    def test_of_no_actor(self, caller, prefix):
+        response = caller("alice", prefix=prefix).delete("/AbC3dEf5GhIjK/messages")
+        assert response.status_code == 404
+        assert response.json["message"] == "No actor found with id: AbC3dEf5GhIjK."
+
+    def test_put_is_no_method_of_it(self, caller, actor, prefix):
+        assert caller("alice", prefix=prefix)("PUT", f"/{actor.id}/messages").status_code == 405
+
+
+class TestIdempotencyKey:
+    def post(self, user, actor, key, text="x"):
+        return user.post(
+            f"/{actor.id}/messages", data={"message": text}, headers={"Idempotency-Key": key}
+        )
+
+    def test_a_message_may_be_sent_again(self, alice, actor, stored):
+        first = self.post(alice, actor, "run-1")
+        again = self.post(alice, actor, "run-1", "y")
+        assert "Idempotent-Replayed" not in first.headers
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.status_code == 200
+        result = first.json["result"]
+        assert again.json["result"] == result | {"msg": "y"}
+        message, execution = stored()
+        assert (message.payload, execution.id) == (b"x", result["execution_id"])
+
+    def test_another_s_key_is_another_key(self, alice, caller, actor):
+        first = self.post(alice, actor, "run-1").json["result"]["execution_id"]
+        other = self.post(caller("carol"), actor, "run-1")
+        assert "Idempotent-Replayed" not in other.headers
+        assert other.json["result"]["execution_id"] != first
+
+    @pytest.mark.parametrize("key", ["", "a b", "x" * 129, "\u00e9"])
+    def test_what_is_no_key(self, alice, actor, database, key):
+        response = self.post(alice, actor, key)
+        assert response.status_code == 400
+        assert response.json["message"].startswith("Invalid idempotency key")
+        with database.read() as session:
+            assert session.query(Execution).count() == 0
+
+    def test_a_large_binary_message_too(self, alice, actor, database):
+        for _ in range(2):
+            response = alice.post(
+                f"/{actor.id}/messages",
+                data=b"x" * 1_500_000,
+                headers={"Content-Type": BINARY, "Idempotency-Key": "k"},
+            )
+            assert response.status_code == 200
+        with database.read() as session:
+            assert session.query(MessagePart).count() == 2
+
+
+class TestSynchronous:
+    """``_abaco_synchronous=true``."""
+
+    @pytest.fixture
+    def finish(self, app, database):
+        """What happens to the execution while the request waits."""
+
+        def prepare(act):
+            def pause(_seconds):
+                with database.begin() as session:
+                    execution = session.query(Execution).order_by(Execution.seq.desc()).first()
+                    act(session, execution)
+
+            app.extensions["bridge"].waits._pause = pause
+            app.extensions["bridge"].waits._read_s = lambda: 0.0
+
+        return prepare
+
+    def post(self, user, actor, flag="true"):
+        return user.post(f"/{actor.id}/messages?_abaco_synchronous={flag}", data={"message": "x"})
+
+    @pytest.mark.parametrize("flag", ["true", "True", "TRUE"])
+    @pytest.mark.parametrize("status", [ExecutionStatus.COMPLETE, ExecutionStatus.ERROR])
+    def test_it_gives_the_bare_log_at_the_end(self, alice, actor, finish, flag, status):
+        def end(session, execution):
+            execution.status, execution.finish_time = status, START
             session.add(
-                Log(
-                    execution_id=execution.id,
-                    text="Contents of MSG: x\n",
-                    expires_at=START.replace(year=2027),
-                )
+                Log(execution_id=execution.id, text="Contents of MSG: x\n", expires_at=LATER)
             )
 
-    app.extensions["bridge"].waits._pause = finish
-    app.extensions["bridge"].waits._read_s = lambda: 0.0
-    response = alice.post(f"/{actor.id}/messages?_abaco_synchronous=True", data={"message": "x"})
-    assert response.status_code == 200
-    assert response.content_type == "text/html; charset=utf-8"
-    assert response.text == "Contents of MSG: x\n"
-    assert response.headers["Content-Security-Policy"].startswith("sandbox")
+        finish(end)
+        response = self.post(alice, actor, flag)
+        assert response.status_code == 200
+        assert response.content_type == "text/html; charset=utf-8"
+        assert response.text == "Contents of MSG: x\n"
+        assert response.headers["Content-Security-Policy"].startswith("sandbox")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
+    def test_without_a_log_the_body_is_empty(self, alice, actor, finish):
+        def end(_session, execution):
+            execution.status, execution.finish_time = ExecutionStatus.ERROR, START
 
-def test_a_synchronous_post_does_not_wait_for_ever(alice, actor, stored):
-    response = alice.post(f"/{actor.id}/messages?_abaco_synchronous=true", data={"message": "x"})
-    assert response.status_code == 408
-    assert stored()[1].id in response.json["message"]
+        finish(end)
+        response = self.post(alice, actor)
+        assert (response.status_code, response.data) == (200, b"")
+
+    @pytest.mark.parametrize("is_final", [False, True])
+    def test_the_first_result_comes_before_the_end(self, alice, actor, database, finish, is_final):
+        def give(session, execution):
+            for number, payload in enumerate((b"\0first", b"second")):
+                session.add(
+                    Result(
+                        execution_id=execution.id, number=number, payload=payload, expires_at=LATER
+                    )
+                )
+            if is_final:
+                execution.status, execution.finish_time = ExecutionStatus.COMPLETE, START
+
+        finish(give)
+        response = self.post(alice, actor)
+        assert response.status_code == 200
+        assert response.content_type == BINARY
+        assert response.data == b"\0first"
+        assert response.headers["Content-Security-Policy"].startswith("sandbox")
+        with database.read() as session:
+            execution_id = session.query(Execution).one().id
+        left = alice.get(f"/{actor.id}/executions/{execution_id}/results")
+        assert left.data == b"second"
+
+    def test_an_empty_result_is_one(self, alice, actor, finish):
+        def give(session, execution):
+            session.add(Result(execution_id=execution.id, number=0, payload=b"", expires_at=LATER))
+
+        finish(give)
+        response = self.post(alice, actor)
+        assert (response.content_type, response.data) == (BINARY, b"")
+
+    def test_it_does_not_wait_for_ever(self, alice, actor, stored):
+        response = self.post(alice, actor)
+        assert response.status_code == 408
+        assert stored()[1].id in response.json["message"]
+
+    @pytest.mark.parametrize(("waiting", "status"), [(3, 408), (4, 400)])
+    def test_a_long_queue_is_not_waited_for(self, alice, actor, database, waiting, status):
+        with database.begin() as session:
+            for _ in range(waiting):
+                add_execution(session, actor)
+            add_execution(session, actor, status=ExecutionStatus.ERROR, finish_time=START)
+        response = self.post(alice, actor)
+        assert response.status_code == status
+        if status == 400:
+            assert (
+                response.json["message"]
+                == "Cannot issue synchronous execution when actor message queue > 0."
+            )
+            with database.read() as session:
+                assert session.query(Message).count() == 0
+
+    def test_few_wait_at_once(self, alice, actor, database, monkeypatch):
+        monkeypatch.setattr(messages, "_PLACES", threading.BoundedSemaphore(1))
+        assert self.post(alice, actor).status_code == 408  # and it has left its place
+        with messages._PLACES:
+            response = self.post(alice, actor)
+        assert response.status_code == 429
+        assert "without _abaco_synchronous" in response.json["message"]
+        with database.read() as session:
+            assert session.query(Execution).count() == 1
+
+    def test_who_may_not_post_does_not_wait(self, bob, actor):
+        response = self.post(bob, actor)
+        assert response.json["message"].startswith("Not authorized --")
+
+    def test_false_is_no_synchronous_message(self, alice, actor):
+        assert "execution_id" in self.post(alice, actor, "false").json["result"]

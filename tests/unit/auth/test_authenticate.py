@@ -14,7 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.auth import Authenticator, sign_token
+from bridge.auth import Authenticator, authenticate, known, sign_token
+from bridge.auth.claims import TAPIS_TENANT
+from bridge.auth.identity import Identity
+from bridge.auth.known import Known, KnownTokens, key_of
 from bridge.auth.tokens import normalise_token, read_claims
 from bridge.errors import AuthenticationError, BridgeError, PermissionDenied
 from tests.factories.rows import START
@@ -179,6 +182,73 @@ def test_a_token_under_another_tenants_header(authenticator):
 def test_a_token_without_a_tenant_needs_abacos_header(authenticator):
     with pytest.raises(AuthenticationError, match="names no tenant"):
         authenticator.authenticate([("X-Tapis-Token", sign({"tapis/username": "alice"}))])
+
+
+def test_a_token_is_verified_once(authenticator, monkeypatch):
+    token = sign({WSO2_USER: "alice", TAPIS_TENANT: "PHYSICS"})
+    headers = [("Authorization", f"Bearer {token}")]
+    first = authenticator.authenticate(headers)
+    monkeypatch.setattr(authenticate, "read_claims", None)
+    assert authenticator.authenticate(headers) is first
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf"])
+def test_a_known_token_holds_no_longer_than_it_says(site, clock, claim):
+    authenticator = Authenticator(site, clock)
+    now = int(clock.now().timestamp())
+    token = sign({WSO2_USER: "alice", TAPIS_TENANT: "PHYSICS", claim: now + 60})
+    headers = [("X-Tapis-Token", token)]
+    clock.push(59 if claim == "exp" else 60)
+    authenticator.authenticate(headers)
+    clock.push(1 if claim == "exp" else -1)
+    with pytest.raises(AuthenticationError, match=r"expired|not valid yet"):
+        authenticator.authenticate(headers)
+
+
+def test_a_known_token_is_known_in_its_own_header_alone(authenticator):
+    token = sign({WSO2_USER: "alice", TAPIS_TENANT: "PHYSICS"})
+    assert authenticator.authenticate([("X-Tapis-Token", token)]).jwt_header_name == ""
+    ours = authenticator.authenticate([("X-Jwt-Assertion-Physics", token)])
+    assert ours.jwt_header_name == "X-Jwt-Assertion-Physics"
+    for name in ("X-Jwt-Assertion-Biology", "X-Jwt-Assertion-"):
+        with pytest.raises(AuthenticationError):
+            authenticator.authenticate([(name, token)])
+
+
+def test_a_token_that_differs_in_one_letter_is_another(authenticator):
+    token = sign({WSO2_USER: "alice", TAPIS_TENANT: "PHYSICS"})
+    authenticator.authenticate([("X-Tapis-Token", token)])
+    head, _, signature = token.rpartition(".")
+    forged = f"{head}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
+    with pytest.raises(AuthenticationError):
+        authenticator.authenticate([("X-Tapis-Token", forged)])
+
+
+def test_other_keys_know_nothing_of_it(tmp_path, clock):
+    token = sign({WSO2_USER: "alice", TAPIS_TENANT: "PHYSICS"})
+    old = make_site(tmp_path)
+    Authenticator(old, clock).authenticate([("X-Tapis-Token", token)])
+    write_keys(tmp_path, "other")
+    (tmp_path / "other.pub").replace(tmp_path / "physics.pub")
+    with pytest.raises(AuthenticationError):
+        Authenticator(old, clock).authenticate([("X-Tapis-Token", token)])
+
+
+def test_only_so_many_tokens_are_known(monkeypatch):
+    monkeypatch.setattr(known, "MAX_TOKENS", 2)
+    tokens = KnownTokens()
+    one = Known(Identity("PHYSICS", "alice", ()), {})
+    for name in ("a", "b"):
+        tokens.add(key_of(name), one)
+    assert tokens.find(key_of("a")) is one  # and so it came after b
+    tokens.add(key_of("c"), one)
+    found = [name for name in ("a", "b", "c") if tokens.find(key_of(name))]
+    assert found == ["a", "c"]
+
+
+def test_words_are_not_run_together():
+    assert key_of("ab", "c") != key_of("a", "bc")
+    key_of("\ud800")
 
 
 def test_roles_decide(site, clock):
