@@ -37,8 +37,9 @@ from bridge.services.messages import EVENTS, queue_message
 
 log = logging.getLogger(__name__)
 
-# Link events of one tenant in one transaction.
+# Link events of one tenant in one transaction, and transactions of one tick.
 LINK_BATCH = 200
+LINK_ROUNDS = 5
 THREADS_PER_TENANT = 4
 # How long a thread stays with one actor before others have their turn, seconds.
 TURN_S = 5.0
@@ -58,7 +59,14 @@ def links_tick(context: SiteContext) -> int:
     """Deliver what is linked; return how many events are done with."""
     with context.database.read() as session:
         tenants = [name for name in context.site.tenants if _has_linked(session, name)]
-    return sum(_deliver_links(context, tenant) for tenant in tenants)
+    total = 0
+    for tenant in tenants:
+        for _ in range(LINK_ROUNDS):
+            done = _deliver_links(context, tenant)
+            total += done
+            if done < LINK_BATCH:
+                break
+    return total
 
 
 def _linked(tenant: str) -> Any:

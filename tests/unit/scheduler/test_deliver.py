@@ -137,6 +137,14 @@ class TestLinks:
         payloads = [ast.literal_eval(m.payload.decode()) for _, m in linked.messages()]
         assert [payload["execution_id"] for payload in payloads] == ended
 
+    def test_a_tick_takes_a_bounded_number(
+        self, linked: Linked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(deliver, "LINK_BATCH", 2)
+        monkeypatch.setattr(deliver, "LINK_ROUNDS", 2)
+        end_one(linked.context, linked.source, 7)
+        assert [links_tick(linked.context) for _ in range(3)] == [4, 3, 0]
+
     def test_an_alias_is_looked_up_when_it_is_delivered(self, linked: Linked) -> None:
         linked.change(linked.source, link="next")
         linked.name("next", linked.source)
