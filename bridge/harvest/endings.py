@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import Actor, Array, Execution, Log, Message, Result
+from bridge.db import IS_OPEN, Actor, Array, Execution, Log, Message, Result
 from bridge.events import record_executions
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 CANCELLED = "Cancelled before it ran."  # where who did it is not on record
 MAX_PLANS = 5  # a message that this many arrays took and none started is given up
 _NEVER = "0001-01-01T00:00:00Z"  # what Docker writes for a time that has not come
-_OPEN = (ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING)
 
 
 def end_lost(
@@ -35,7 +34,7 @@ def end_lost(
     With `retries`, nothing of them can go on: those that were started go back to the queue as long
     as their actor asks for it.
     """
-    executions = session.scalars(select(Execution).where(which, Execution.status.in_(_OPEN))).all()
+    executions = session.scalars(select(Execution).where(which, IS_OPEN)).all()
     final = []
     for execution in executions:
         actor = session.get_one(Actor, execution.actor_id)
@@ -129,9 +128,7 @@ def has_open(session: Session, array: Array) -> bool:
     """Whether an execution of the array is not final yet."""
     return (
         session.execute(
-            select(Execution.seq)
-            .where(Execution.array_id == array.id, Execution.status.in_(_OPEN))
-            .limit(1)
+            select(Execution.seq).where(Execution.array_id == array.id, IS_OPEN).limit(1)
         ).first()
         is not None
     )

@@ -562,6 +562,13 @@ def upgrade() -> None:
     with op.batch_alter_table("executions", schema=None) as batch_op:
         batch_op.create_index("ix_executions_actor", ["actor_id", "seq"], unique=False)
         batch_op.create_index(
+            "ix_executions_array",
+            ["array_id", "chunk"],
+            unique=False,
+            sqlite_where=sa.text("array_id is not null"),
+            postgresql_where=sa.text("array_id is not null"),
+        )
+        batch_op.create_index(
             "ix_executions_array_open",
             ["array_id", "seq"],
             unique=False,
@@ -666,6 +673,11 @@ def downgrade() -> None:
             "ix_executions_array_open",
             sqlite_where=sa.text("status in ('SUBMITTED', 'RUNNING') and array_id is not null"),
             postgresql_where=sa.text("status in ('SUBMITTED', 'RUNNING') and array_id is not null"),
+        )
+        batch_op.drop_index(
+            "ix_executions_array",
+            sqlite_where=sa.text("array_id is not null"),
+            postgresql_where=sa.text("array_id is not null"),
         )
         batch_op.drop_index("ix_executions_actor")
 
