@@ -46,6 +46,21 @@ def post(client: Client, actor: str, **options: Any) -> str:
     return execution
 
 
+def results(client: Client, actor: str, execution: str) -> list[bytes]:
+    """Read results until there is none."""
+    found = []
+    while one := read_result(client, actor, execution):
+        found.append(one)
+    return found
+
+
+def read_result(client: Client, actor: str, execution: str) -> bytes:
+    answer = client.send("GET", f"/{actor}/executions/{execution}/results")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    return answer.content
+
+
 # --- what it finds (5.1, 5.4, 5.5) ---
 
 
@@ -89,6 +104,24 @@ def test_a_large_binary_message_arrives_whole(
     execution = post(client, actor, data=data, headers=OCTETS)
     shown = cluster.log(client, actor, execution)
     assert shown.split() == [str(size), hashlib.sha256(data).hexdigest()]
+
+
+# --- results (5.3) ---
+
+
+def test_results_come_whole_in_order_and_once(cluster: Cluster, actors: Callable[..., str]) -> None:
+    client = cluster.client()
+    actor = actors("probe", name="a probe", token=True)
+    wanted = ["text", 1, 131_072, 131_073, 200_000, "\0binary\n", *range(100, 140), "last"]
+    execution = post(client, actor, json={"send": [*wanted, 4 * MIB]})
+    _, (sent,) = probe(cluster, client, actor, execution)
+    assert sent.pop() == "Message too long"  # the kernel's limit, and the sender is told
+    listed = client.call("GET", f"/{actor}/executions/{execution}/results/all")
+    assert client.call("GET", f"/{actor}/executions/{execution}/results/all") == listed
+    found = results(client, actor, execution)
+    assert [hashlib.sha256(one).hexdigest() for one in found] == sent
+    assert (found[0], found[5], found[-1]) == (b"text", b"\0binary\n", b"last")
+    assert read_result(client, actor, execution) == b""
 
 
 # --- how it ends (4.2, 5.5, 5.6) ---
