@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,6 +20,7 @@ from bridge.core.case import spell, spell_object
 from bridge.core.messages import BINARY, check_key
 from bridge.core.statuses import Level
 from bridge.errors import InvalidField, LimitReached, RequestError
+from bridge.events import HOPS_HEADER, MAX_HOPS
 from bridge.services.access import find_actor
 from bridge.services.executions import read_log
 from bridge.services.messages import (
@@ -190,7 +192,7 @@ def _check_access(actor_id: str) -> None:
 
 
 def _queue(actor_id: str, messages: Sequence[NewMessage], max_waiting: int | None = None) -> Posted:
-    here = context()
+    here, hops = context(), _read_hops()
     account = executor_account(
         here.database, identity(), here.site, actor_id, here.clock, here.waits
     )
@@ -203,7 +205,24 @@ def _queue(actor_id: str, messages: Sequence[NewMessage], max_waiting: int | Non
             here.now(),
             account=account,
             max_waiting=max_waiting,
+            hops=hops,
         )
+
+
+def _read_hops() -> int:
+    """Return how many links and webhooks led to this request, by what the bridge's own say.
+
+    Raises:
+        InvalidField: more than there may be; a webhook that gets this answer is given up.
+    """
+    text = request.headers.get(HOPS_HEADER, "")
+    hops = int(text) if re.fullmatch("[0-9]{1,3}", text) else 0
+    if hops > MAX_HOPS:
+        raise InvalidField(
+            f"{hops} links and webhooks led to this message: the chain, perhaps a circle, ends "
+            f"after {MAX_HOPS}."
+        )
+    return hops
 
 
 def _answer_at_end(actor_id: str, new: NewMessage) -> Response:

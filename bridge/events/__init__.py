@@ -10,7 +10,8 @@ a webhook cost nothing here, not even a query.
 What bounds them:
 
 * a webhook's outstanding events: beyond `MAX_OUTSTANDING` of one actor, new ones are not kept;
-* links: a chain of them, which an alias that was moved can make a circle, ends after `MAX_HOPS`;
+* links, and webhooks that lead back to the bridge: a chain of them, which an alias that was moved
+  can make a circle, ends after `MAX_HOPS`;
 * time: an event that is older than a day is given up (bridge.scheduler.housekeeping).
 
 A webhook gets a POST of JSON with the headers ``X-Abaco-Event-Id`` and ``Idempotency-Key``, the
@@ -36,9 +37,10 @@ from bridge.events.record import (
     record_event,
     record_executions,
 )
-from bridge.events.webhook import WebhookSender, make_sender
+from bridge.events.webhook import HOPS_HEADER, WebhookSender, make_sender
 
 __all__ = [
+    "HOPS_HEADER",
     "MAX_HOPS",
     "MAX_OUTSTANDING",
     "Ended",

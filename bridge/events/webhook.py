@@ -26,6 +26,8 @@ from bridge.errors import SiteConfigError, WebhookFailed, WebhookRefused
 from bridge.events.addresses import AddressRules
 from bridge.sites import Site, read_secret
 
+# How many links and webhooks led to a request; the bridge ends a chain that comes back to it.
+HOPS_HEADER = "X-Abaco-Hops"
 CONNECT_S = 5.0
 READ_S = 10.0  # for one piece of the answer
 DEADLINE_S = 20.0  # for all of it, from the connection on
@@ -93,7 +95,7 @@ class WebhookSender:
             "Connection": "close",
             "X-Abaco-Event-Id": event_id,
             "Idempotency-Key": event_id,  # the bridge itself, and others, queue it once
-            "X-Abaco-Hops": str(hops),
+            HOPS_HEADER: str(hops),
         }
         if tenant in self.keys:
             headers["X-Abaco-Signature"] = sign(self.keys[tenant], timestamp, body)

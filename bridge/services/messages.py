@@ -134,6 +134,7 @@ def post_messages(
     *,
     account: Account | None = None,
     max_waiting: int | None = None,
+    hops: int = 0,
 ) -> Posted:
     """Queue a caller's messages for the actor, whatever its status, or none of them.
 
@@ -148,6 +149,7 @@ def post_messages(
         now: when they were received.
         account: from `executor_account`.
         max_waiting: refuse if more messages than this wait already.
+        hops: links between actors, and webhooks, that led to them.
 
     Raises:
         NotFound: there is no such actor.
@@ -163,7 +165,8 @@ def post_messages(
         header = {"_abaco_jwt_header_name": identity.jwt_header_name}
         messages = [NewMessage(m.message, {**m.environment, **header}, m.key) for m in messages]
     executor = Executor(identity.username, account)
-    return Posted(actor.id, actor.owner, queue_messages(session, actor, executor, messages, now))
+    queued = queue_messages(session, actor, executor, messages, now, hops=hops)
+    return Posted(actor.id, actor.owner, queued)
 
 
 def queue_message(
