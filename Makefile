@@ -23,7 +23,7 @@ format: setup  ## Write the code in the one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## Measure the bridge against the plain loop; writes build/bench.json
+bench: setup  ## Measure the bridge against what it could be at best; writes build/bench.json
 	$(SUDO) $(BIN)/python -m tests.bench
 
 clean:  ## Remove the demo's sandbox, its images and what was built

@@ -196,17 +196,19 @@ def _queue(actor_id: str, messages: Sequence[NewMessage], max_waiting: int | Non
     account = executor_account(
         here.database, identity(), here.site, actor_id, here.clock, here.waits
     )
-    with here.database.begin() as session:
-        return post_messages(
+    user, now = identity(), here.now()
+    return here.database.write(
+        lambda session: post_messages(
             session,
-            identity(),
+            user,
             actor_id,
             messages,
-            here.now(),
+            now,
             account=account,
             max_waiting=max_waiting,
             hops=hops,
         )
+    )
 
 
 def _read_hops() -> int:

@@ -6,14 +6,17 @@ transaction that writes begins IMMEDIATE, so that two writers queue up instead o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from bridge.core.patterns import matches
+from bridge.db.group import Group
+
+T = TypeVar("T")
 
 
 class Database:
@@ -30,12 +33,24 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_immediate)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._group = Group(self.begin)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """Give a session whose work is committed at the end, or rolled back on an error."""
         with self._sessions.begin() as session:
             yield session
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Return what `work` returns, committed; for what many threads do at the same moment.
+
+        On SQLite in one transaction with the others': `work` may be done twice, of which one time
+        counts, and does nothing but use the session. PostgreSQL brings commits together itself.
+        """
+        if self.engine.dialect.name == "sqlite":
+            return self._group.run(work)
+        with self.begin() as session:
+            return work(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
