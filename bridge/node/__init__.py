@@ -58,7 +58,8 @@ started by that worker any more and goes back to the queue.
     kill_grace_s               from SIGTERM to SIGKILL
     idle_timeout_s             how long a worker without work waits for more chunks
     time_limit_s               of the array task, where Slurm does not tell its end
-    memory_mib                 limit of one message's processes together, 0 for none
+    memory_mib                 limit of one message's processes together, 0 for none; with several
+                               tasks it is Slurm's to enforce
     max_result_bytes           results of one message together, each counted as 1 KiB at least; what
                                is beyond is not taken
     ntasks                     more than 1: the container is started so often, by srun (MPI)

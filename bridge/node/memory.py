@@ -6,18 +6,20 @@ A message's limit is the worker's to enforce, since several messages run in one 
 import time
 from typing import Callable, Iterable, Optional
 
-from bridge.node.processes import list_descendants
+from bridge.node.processes import glance_at_descendants
 
+RUNTIME_MIB = 32  # what Apptainer's own processes take beside the actor's (1.4.5: 30)
 _SOONEST_S, _LATEST_S = 0.1, 1.0
 
 
 class MemoryWatch:
     """Samples the processes below one: once a second, and faster the sooner the limit may come."""
 
-    def __init__(self, limit_mib: int, root: int) -> None:
+    def __init__(self, limit_mib: int, root: int, own_mib: int = RUNTIME_MIB) -> None:
         self.due_at = time.monotonic() + _SOONEST_S
         self.used_kib = 0
         self._limit_kib = limit_mib * 1024
+        self._own_kib = own_mib * 1024
         self._root = root
         self._sampled_at = time.monotonic()
 
@@ -27,10 +29,10 @@ class MemoryWatch:
         Pages that processes share count for each in its RSS, so that is looked at first, being
         cheap, and the proportional share (PSS) only where the former is over.
         """
-        pids = list_descendants(self._root)
-        used_kib = _sum(pids, read_rss_kib)
+        pids = glance_at_descendants(self._root)
+        used_kib = _sum(pids, read_rss_kib) - self._own_kib
         if used_kib > self._limit_kib:
-            used_kib = _sum(pids, read_pss_kib)
+            used_kib = _sum(pids, read_pss_kib) - self._own_kib
         now = time.monotonic()
         rate = max(0, used_kib - self.used_kib) / max(now - self._sampled_at, 0.001)
         left_kib = self._limit_kib - used_kib

@@ -47,7 +47,9 @@ class StartMpi(StartNone):
     def _build_launch(self, message: Message, mounts: List[Tuple[str, str, str]]) -> Launch:
         launch = super()._build_launch(message, mounts)
         argv = [self._srun, "--ntasks=%d" % self._array.ntasks, *_SRUN]
-        argv += [sys.executable, "-I", sys.argv[0], "rank", self._file(message, "marker")]
+        # Not sys.executable, which is empty when Python was found without a PATH.
+        python = os.readlink("/proc/self/exe")
+        argv += [python, "-I", sys.argv[0], "rank", self._file(message, "marker")]
         env = dict(launch.env)
         for name, value in self._environ.items():
             if name.startswith("SLURM"):  # srun finds its job there

@@ -56,13 +56,15 @@ class Node:
         self.sandbox = sandbox
         self.name = "c1"
         self.sif = f"{ROOT}/echo.sif"
+        self.python_sif = f"{ROOT}/python.sif"
         self.program = f"{ROOT}/node.pyz"
         self._numbers = itertools.count(1)
         self.run("rm", "-rf", ROOT)
         self.run("mkdir", "-p", ROOT)
         sandbox.put(self.name, self.program, build_zipapp()[0])
-        reference = f"docker://{sandbox.ensure_image('echo')}"
-        self.run("apptainer", "--quiet", "pull", "--no-https", self.sif, reference, timeout_s=120)
+        for sif, image in ((self.sif, "echo"), (self.python_sif, "state-counter")):
+            reference = f"docker://{sandbox.ensure_image(image)}"
+            self.run("apptainer", "--quiet", "pull", "--no-https", sif, reference, timeout_s=300)
 
     def run(self, *argv: str, **given: Any) -> str:
         """Run a program as alice; return what it printed."""

@@ -51,9 +51,10 @@ VALUES = [
 @pytest.mark.parametrize("name", ["MSG", "x-nonce", "_abaco_Content-Type", "HOME"])
 def test_values_arrive_byte_for_byte(node, name):
     messages = [{"id": f"v{n}", "env": {name: v, "A": "1"}} for n, v in enumerate(VALUES)]
-    command = ["perl", "-e", f'print $ENV{{"{name}"}}, $ENV{{"A"}}']
+    print_it = "import os, sys; sys.stdout.buffer.write(os.environb[sys.argv[1].encode()] + b'1')"
+    command = ["python3", "-c", print_it, name]
 
-    ends = node.work(node.spool(command, messages))
+    ends = node.work(node.spool(command, messages, sif=node.python_sif))
 
     assert [end["log"] for end in ends.values()] == [value + "1" for value in VALUES]
 
@@ -205,12 +206,12 @@ def test_output_comes_in_order_and_all_of_it_is_counted(node):
 def test_usage_is_of_the_one_message(node):
     scripts = {
         "idle": "true",
-        "busy": "perl -e '$i++ while $i < 2e7'",
-        "large": "perl -e '$x = \"x\" x 3e8'",
+        "busy": "python3 -c 'sum(range(30_000_000))'",
+        "large": "python3 -c 'bytearray(300_000_000)'",
         "after": "true",
     }
 
-    ends = run_scripts(node, scripts)
+    ends = run_scripts(node, scripts, sif=node.python_sif)
 
     assert ends["busy"]["cpu_ns"] > ends["idle"]["cpu_ns"] + 200_000_000
     assert ends["large"]["max_rss_kib"] > 250_000

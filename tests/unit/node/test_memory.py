@@ -10,6 +10,7 @@ import pytest
 
 from bridge.node import memory
 from bridge.node.memory import MemoryWatch, OomCount, read_pss_kib, read_rss_kib
+from bridge.node.processes import glance_at_descendants, list_descendants
 
 TAKE = "import sys; block = bytearray(%d << 20); print(flush=True); sys.stdin.read()"
 
@@ -51,20 +52,43 @@ def test_a_process_that_is_gone_has_nothing():
 def test_children_count_and_what_they_share_counts_once(taker):
     taker(60, forks=3)
 
-    watch = MemoryWatch(200, os.getpid())
+    watch = MemoryWatch(200, os.getpid(), 0)
     assert not watch.is_over()  # their RSS together is 240 MiB and more
     assert watch.used_kib > 60 << 10
-    assert MemoryWatch(60, os.getpid()).is_over()
+    assert MemoryWatch(60, os.getpid(), 0).is_over()
+
+
+def test_what_the_runtime_takes_is_not_the_actor_s(taker):
+    taker(60)
+
+    assert MemoryWatch(50, os.getpid(), 0).is_over()
+    assert not MemoryWatch(50, os.getpid(), 32).is_over()
+
+
+def test_a_glance_sees_who_is_below(taker):
+    pid = taker(1, forks=2).pid
+
+    seen = glance_at_descendants(os.getpid())
+    assert set(seen) == set(list_descendants(os.getpid()))
+    assert len(glance_at_descendants(pid)) == 2
+    assert glance_at_descendants(2**22) == []
+
+
+def test_without_lists_of_children_the_whole_node_is_looked_at(taker, monkeypatch):
+    pid = taker(1).pid
+    monkeypatch.setattr("os.path.exists", lambda _: False)
+
+    assert pid in glance_at_descendants(os.getpid())
 
 
 def test_samples_come_faster_the_sooner_the_limit_may_come(monkeypatch):
     now = [100.0]
     used = [0]
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(memory, "list_descendants", lambda _: [1])
+    monkeypatch.setattr(memory, "glance_at_descendants", lambda _: [1])
     monkeypatch.setattr(memory, "read_rss_kib", lambda _: used[0])
     monkeypatch.setattr(memory, "read_pss_kib", lambda _: used[0])
-    watch = MemoryWatch(100, 1)
+    watch = MemoryWatch(100, 1, 0)
     pauses = []
     for used[0] in (0, 10 << 10, 50 << 10, 90 << 10, 99 << 10, 99 << 10, 101 << 10):
         now[0] = watch.due_at
