@@ -78,6 +78,7 @@ class BridgeService:
         self.sandbox.run("login", ["bridge", "db", "upgrade"], user="bridge", env=self.environment)
 
     def _ensure_key(self, tenant: str) -> None:
+        """Make a tenant's keys, unless they are there; the service signs containers' tokens."""
         private = f"{KEYS}/{tenant}.pem"
         if self.sandbox.run("login", ["test", "-e", private], check=False).returncode == 0:
             return
@@ -85,7 +86,7 @@ class BridgeService:
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         self.sandbox.put("login", f"{KEYS}/{tenant}.pub", public, mode=0o644)
-        self.sandbox.put("login", private, secret, mode=0o600)
+        self.sandbox.put("login", private, secret, owner="bridge", mode=0o600)
 
     def _ensure_secrets_key(self) -> None:
         """Make the key of secret configs, unless there is one: what it encrypted stays readable."""
