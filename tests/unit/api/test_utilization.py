@@ -40,8 +40,11 @@ def test_counts_are_of_all_tenants(alice, database):
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_no_post(caller, prefix):
-    assert caller(prefix=prefix).post("/utilization").status_code == 405
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_only_get(caller, prefix, method):
+    response = caller(prefix=prefix)(method, "/utilization")
+    assert response.status_code == 405
+    assert "GET" in response.headers["Allow"]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
