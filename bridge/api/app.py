@@ -22,6 +22,7 @@ from bridge.api import (
     state,
     tapis,
     utilization,
+    workers,
 )
 from bridge.api.context import Context
 from bridge.api.credentials import identify
@@ -44,6 +45,7 @@ _RESOURCES = (
     aliases,
     nonces,
     configs,
+    workers,
     openapi,
     docs,
     tapis,

@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from bridge.api.paths import Links
 from bridge.api.schemas import SPELLED, Moment, With
 from bridge.core.cron import format_hour
-from bridge.core.statuses import ActorStatus, ExecutionStatus, Level
+from bridge.core.statuses import ActorStatus, ExecutionStatus, Level, WorkerStatus
 from bridge.core.times import format_moment, format_optional
 from bridge.db import Actor, Alias, Config, Execution, Log, Nonce
 from bridge.services.configs import MASK
 from bridge.services.executions import ExecutionRow, Summary
 from bridge.services.results import ListedResult, ResultList
+from bridge.services.workers import ActorWorker
 
 
 class Mount(TypedDict):
@@ -175,6 +176,23 @@ class LogsView(TypedDict):
 
     logs: str
     _links: dict[str, str]
+
+
+class WorkerView(TypedDict):
+    """A worker (4.3): one array task. Times that have not come are the text `None`, as in Abaco."""
+
+    id: str
+    tenant: str
+    status: WorkerStatus
+    image: str
+    ch_name: str
+    location: Annotated[str | None, "The node, once it has started."]
+    cid: Annotated[str | None, "The array task as Slurm names it, once it has started."]
+    host_id: str | None
+    host_ip: str
+    create_time: Moment
+    last_execution_time: str
+    last_health_check_time: str
 
 
 class StateView(TypedDict):
@@ -380,6 +398,27 @@ def show_found_log(actor: Actor, log: Log, links: Links) -> FoundLogView:
             "owner": links.owner(actor.owner),
             "execution": links.execution(actor.id, log.execution_id),
         },
+    }
+
+
+def show_worker(worker: ActorWorker) -> WorkerView:
+    """Return a worker (4.3). What Docker was to Abaco's, node and array task are to ours."""
+    task, row = worker.task, worker.task.worker
+    has_started = row is not None and task.array.array_job_id is not None
+    return {
+        "id": task.id,
+        "tenant": task.array.tenant,
+        "status": task.status,
+        "image": worker.image,
+        "ch_name": f"worker_{task.id}",
+        "location": (row.host or task.array.cluster) if row else None,
+        "cid": f"{task.array.array_job_id}_{task.index}" if has_started else None,
+        "host_id": row.host if row else None,
+        "host_ip": "",
+        "create_time": format_moment(row.create_time if row else task.array.planned_at),
+        "last_execution_time": format_optional(row.last_execution_time if row else None) or "None",
+        "last_health_check_time": format_optional(row.last_health_check_time if row else None)
+        or "None",
     }
 
 

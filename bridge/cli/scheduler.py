@@ -11,6 +11,7 @@ from collections.abc import Callable
 import click
 
 from bridge import logs
+from bridge.auth import load_secret_box
 from bridge.clock import SystemClock
 from bridge.db import Database
 from bridge.errors import SettingsError
@@ -21,7 +22,7 @@ from bridge.sessions import SessionPool, UserSession
 from bridge.sessions.pool import AgentProgram, Opener, local_opener, setuid_opener
 from bridge.sessions.spawner import start_and_drop
 from bridge.settings import read_settings
-from bridge.sites import Site, load_site
+from bridge.sites import Cluster, Site, load_site
 from bridge.slurm import SlurmCommands
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def scheduler(service_user: str) -> None:
     SchedulerLoop(contexts, SchedulerLease(database, SystemClock())).run(stop)
     for context in contexts:
         context.sessions.close()
+        context.submitters.close()
     database.close()
     program.remove()
 
@@ -74,6 +76,9 @@ def _contexts(
 ) -> list[ClusterContext]:
     own = SessionPool(local)
 
+    def pool(cluster: Cluster) -> SessionPool:
+        return SessionPool(owners if cluster.session == "setuid" else local)
+
     def observer() -> UserSession:
         return own.session("bridge")
 
@@ -82,11 +87,13 @@ def _contexts(
             name=name,
             site=site,
             database=database,
-            sessions=SessionPool(owners if cluster.session == "setuid" else local),
+            sessions=pool(cluster),
+            submitters=pool(cluster),
             observer=observer,
             slurm=SlurmCommands(observer),
             clock=SystemClock(),
             program=(program.data, program.digest),
+            box=load_secret_box(site),
             at=crash_hook(),
         )
         for name, cluster in site.clusters.items()

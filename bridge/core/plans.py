@@ -1,16 +1,21 @@
 """Packing: which of the waiting messages go together into which job array. Pure.
 
-An array serves one actor. (The design groups by what must be equal for messages to share an
-array: cluster, owner, image, resources. But what bounds an array, `max_workers`, the order of a
-stateful actor, the estimate of run time, belongs to one actor, and a group of several would have to
-carry all of it per message for a few saved submissions.)
+An array serves one actor and runs as one user. (The design groups by what must be equal for
+messages to share an array: cluster, owner, image, resources. But what bounds an array,
+`max_workers`, the order of a stateful actor, the estimate of run time, belongs to one actor, and a
+group of several would have to carry all of it per message for a few saved submissions.)
+
+Messages go to arrays that already run first (late binding): as many as keep their workers busy
+until the bridge looks again. What is left waits for those workers, unless the work is worth more of
+them: then it becomes a new array.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # What a container is taken to run before the actor has a history, seconds: the mean of Abaco's own
 # published use is 11.7 s.
@@ -20,31 +25,65 @@ MIN_CHUNK_S = 1.0
 # ... and a chunk of the longest texts, each character written as six, fits into one line to the
 # agent (bridge.sessions.agent.MAX_PUT_BYTES).
 MAX_CHUNK = 64
+# So much work lies ready for each worker of a running array, seconds: it outlasts some ticks.
+AHEAD_S = 5.0
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """The queue of one actor.
+    """The messages of one actor that run as one user.
 
     Attributes:
-        actor_id: whose it is.
+        actor_id: whose they are.
+        username: whose account they run under.
         count: messages that wait.
+        head: the place of the first of them in the actor's queue; a lower one comes first.
         oldest_age_s: how long the first of them has waited.
         newest_age_s: how long ago the last of them arrived.
         mean_run_s: mean run time of the actor's containers, None before the first.
-        max_workers: workers that it may have at once.
-        busy_workers: workers that it has, started or planned.
+        max_workers: workers that the actor may have at once.
         in_order: each message must see what the one before it left.
     """
 
     actor_id: str
+    username: str
     count: int
+    head: int
     oldest_age_s: float
     newest_age_s: float
     mean_run_s: float | None
     max_workers: int
-    busy_workers: int
     in_order: bool = False
+
+    @property
+    def each_s(self) -> float:
+        """What one message is taken to need, seconds."""
+        return max(0.001, UNKNOWN_RUN_S if self.mean_run_s is None else self.mean_run_s)
+
+
+@dataclass(frozen=True)
+class Live:
+    """An array that has not ended.
+
+    Attributes:
+        array_id: which.
+        actor_id: whose messages it takes.
+        username: whose account it runs under.
+        workers: those at work, and those that may still come.
+        leaving: those that run something yet and take nothing more.
+        open_count: its messages that are not final.
+        room: messages that it may be given now.
+        takes_more: whether it may ever be given any.
+    """
+
+    array_id: str
+    actor_id: str
+    username: str
+    workers: int
+    leaving: int
+    open_count: int
+    room: int
+    takes_more: bool
 
 
 @dataclass(frozen=True)
@@ -59,29 +98,63 @@ class PackingRules:
 
 @dataclass(frozen=True)
 class ArrayPlan:
-    """These messages of this actor, the first `message_count` of its queue, in this shape.
+    """These messages, the first `message_count` that this actor has for this user, in this shape.
 
     Attributes:
         actor_id: whose messages.
+        username: whose account they run under.
         message_count: how many, from the head of the queue.
         task_count: workers.
         chunk_sizes: messages per chunk, in order; they add up to `message_count`.
     """
 
     actor_id: str
+    username: str
     message_count: int
     task_count: int
     chunk_sizes: tuple[int, ...]
 
 
-def plan_arrays(queues: Sequence[Waiting], rules: PackingRules) -> list[ArrayPlan]:
-    """Return at most one plan an actor, oldest first message first."""
-    plans = []
-    for queue in sorted(queues, key=lambda q: (-q.oldest_age_s, q.actor_id)):
-        free = queue.max_workers - queue.busy_workers
-        if queue.count > 0 and free > 0 and has_lingered(queue, rules.linger_s):
-            plans.append(_plan(queue, rules, free))
-    return plans
+@dataclass(frozen=True)
+class Feed:
+    """The next messages for an array that runs: `chunk_sizes` as in a plan."""
+
+    array_id: str
+    chunk_sizes: tuple[int, ...]
+
+
+@dataclass
+class Round:
+    """What is to be done for all that waits.
+
+    Attributes:
+        feeds: for arrays that run; these come before the plans, each from the head of the queue.
+        plans: new arrays.
+        releases: idle arrays that are only in the way of messages of their actor.
+    """
+
+    feeds: list[Feed] = field(default_factory=list)
+    plans: list[ArrayPlan] = field(default_factory=list)
+    releases: list[str] = field(default_factory=list)
+
+
+def plan_round(queues: Sequence[Waiting], lives: Sequence[Live], rules: PackingRules) -> Round:
+    """Return what to do, for the actor whose first message is the oldest first."""
+    by_actor: dict[str, list[Waiting]] = defaultdict(list)
+    for queue in sorted(queues, key=lambda q: q.head):
+        if queue.count > 0:
+            by_actor[queue.actor_id].append(queue)
+    arrays: dict[str, list[Live]] = defaultdict(list)
+    for live in sorted(lives, key=lambda a: a.array_id):
+        arrays[live.actor_id].append(live)
+    done = Round()
+    for actor_id in sorted(by_actor, key=lambda a: (-by_actor[a][0].oldest_age_s, a)):
+        of_actor = by_actor[actor_id]
+        if of_actor[0].in_order:
+            _plan_next(of_actor[0], arrays[actor_id], done)
+        else:
+            _plan_actor(of_actor, arrays[actor_id], rules, done)
+    return done
 
 
 def has_lingered(queue: Waiting, linger_s: float) -> bool:
@@ -89,19 +162,80 @@ def has_lingered(queue: Waiting, linger_s: float) -> bool:
     return queue.newest_age_s >= linger_s or queue.oldest_age_s >= 10 * linger_s
 
 
-def _plan(queue: Waiting, rules: PackingRules, free: int) -> ArrayPlan:
-    count = min(queue.count, rules.max_messages_per_array)
-    if queue.in_order:
-        # One chunk alone: were there a second, a worker that Slurm requeues would take it before
-        # what its former self left of the first.
-        count = min(count, MAX_CHUNK)
-        return ArrayPlan(queue.actor_id, count, 1, (count,))
-    each_s = max(0.001, UNKNOWN_RUN_S if queue.mean_run_s is None else queue.mean_run_s)
-    wanted = math.ceil(count * each_s / rules.target_task_s)
-    tasks = max(1, min(wanted, free, count, rules.max_tasks_per_array))
-    smallest = max(1, round(MIN_CHUNK_S / each_s))
-    chunks = guided_chunks(count, tasks, smallest)
-    return ArrayPlan(queue.actor_id, count, min(tasks, len(chunks)), chunks)
+def _plan_next(queue: Waiting, arrays: Sequence[Live], done: Round) -> None:
+    """Give out the head of a stateful actor's queue, once all before it are final.
+
+    Nothing is gained by waiting for a burst: one message at a time is given out. Workers of other
+    arrays do not count: with nothing open there is nothing that they could run.
+    """
+    if any(live.open_count for live in arrays):
+        return
+    mine = [
+        live
+        for live in arrays
+        if live.takes_more and live.workers and live.username == queue.username
+    ]
+    done.releases += [live.array_id for live in arrays if live not in mine]
+    if any(live.room for live in mine):
+        fed = next(live for live in mine if live.room)
+        done.feeds.append(Feed(fed.array_id, (1,)))
+    elif not mine:
+        done.plans.append(ArrayPlan(queue.actor_id, queue.username, 1, 1, (1,)))
+
+
+def _plan_actor(
+    queues: Sequence[Waiting], arrays: Sequence[Live], rules: PackingRules, done: Round
+) -> None:
+    """Serve a stateless actor's users, whose message came first first.
+
+    One who gets no worker because others have them all stops those behind: were they fed on, their
+    arrays would never come to an end.
+    """
+    idle = [live for live in arrays if not live.open_count]
+    done.releases += [live.array_id for live in idle if not live.takes_more]
+    free = queues[0].max_workers - sum(live.workers + live.leaving for live in arrays)
+    for queue in queues:
+        mine = [live for live in arrays if live.takes_more and live.username == queue.username]
+        fed = _feed(queue, mine, done)
+        left = queue.count - fed
+        workers = sum(live.workers for live in mine)
+        open_count = fed + sum(live.open_count for live in mine)
+        if left == 0:
+            continue
+        wanted = math.ceil((left + open_count) * queue.each_s / rules.target_task_s)
+        tasks = min(max(1, wanted) - workers, free, left, rules.max_tasks_per_array)
+        if tasks > 0 and has_lingered(queue, rules.linger_s):
+            share = math.ceil(left * tasks / (tasks + workers))
+            plan = _plan(queue, rules, tasks, share)
+            done.plans.append(plan)
+            free -= plan.task_count
+        elif not workers and free <= 0:
+            done.releases += [live.array_id for live in idle if live.takes_more]
+            return
+
+
+def _feed(queue: Waiting, arrays: Sequence[Live], done: Round) -> int:
+    """Give messages to arrays that run, those with the least to do first; return how many."""
+    left = queue.count
+    each = 1 + math.ceil(AHEAD_S / queue.each_s)
+    for live in sorted(arrays, key=lambda a: (a.open_count / max(1, a.workers), a.array_id)):
+        count = min(left, live.room, each * live.workers - live.open_count)
+        if count > 0:
+            chunks = guided_chunks(count, live.workers, _smallest(queue))
+            done.feeds.append(Feed(live.array_id, chunks))
+            left -= count
+    return queue.count - left
+
+
+def _plan(queue: Waiting, rules: PackingRules, tasks: int, share: int) -> ArrayPlan:
+    count = min(share, rules.max_messages_per_array)
+    tasks = min(tasks, count)
+    chunks = guided_chunks(count, tasks, _smallest(queue))
+    return ArrayPlan(queue.actor_id, queue.username, count, min(tasks, len(chunks)), chunks)
+
+
+def _smallest(queue: Waiting) -> int:
+    return max(1, round(MIN_CHUNK_S / queue.each_s))
 
 
 def guided_chunks(count: int, workers: int, smallest: int = 1) -> tuple[int, ...]:

@@ -48,6 +48,7 @@ class ImageStatus(StrEnum):
 class WorkerStatus(StrEnum):
     """Status of a worker, Abaco's spelling."""
 
+    REQUESTED = "REQUESTED"  # Slurm has not started it yet
     READY = "READY"
     BUSY = "BUSY"
     SHUTTING_DOWN = "SHUTTING_DOWN"

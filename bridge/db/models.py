@@ -275,7 +275,7 @@ class Array(Base):
     spool: Mapped[str] = mapped_column(Text)
     task_count: Mapped[int]
     message_count: Mapped[int]
-    chunk_sizes: Mapped[list[Any]] = mapped_column(JSON)
+    chunk_count: Mapped[int]
     # Chunks up to this one are in the workers' hands. A later one is bound to the array; it counts
     # as given to nobody until `staged_as`, the ending of its file's name in staged/, is written.
     fed_chunks: Mapped[int] = mapped_column(default=0)
@@ -294,6 +294,7 @@ class Array(Base):
     is_standing: Mapped[bool] = mapped_column(default=False)  # an admin asked for its workers
     idle_since: Mapped[datetime | None]  # since then none of its executions is open
     leaving_at: Mapped[datetime | None]  # since then it gets nothing more; its workers leave
+    stop_ordered_at: Mapped[datetime | None]  # since then its spool says so
     closing_at: Mapped[datetime | None]  # since then nothing more can be claimed or started
     drain_requested: Mapped[bool] = mapped_column(default=False)  # its actor has another image
     stop_requested: Mapped[bool] = mapped_column(default=False)  # its actor was deleted

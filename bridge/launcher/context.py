@@ -21,11 +21,15 @@ class ArrayContext:
         task_count: array tasks, one worker each.
         time_limit_s: of each task.
         signal_s: how long before its end a worker is told to finish, seconds.
-        cpus: CPUs of each task.
-        memory_mib: memory of each task.
+        nodes: nodes of each array task, or None for as few as hold it.
+        ntasks: Slurm tasks of each array task (MPI).
+        cpus: CPUs of each Slurm task.
+        memory_mib: memory of each node's share.
+        gpus: GPUs on each node.
         partition: Slurm partition, or None for Slurm's default.
         account: Slurm account, or None for the owner's default.
         qos: QOS, or None for Slurm's default.
+        constraint: node feature that is needed, or None.
         spool: the array's directory.
         program: the zipapp with the worker.
         python: Python on the nodes.
@@ -35,11 +39,15 @@ class ArrayContext:
     task_count: int
     time_limit_s: int
     signal_s: int
+    nodes: int | None
+    ntasks: int
     cpus: int
     memory_mib: int
+    gpus: int
     partition: str | None
     account: str | None
     qos: str | None
+    constraint: str | None
     spool: str
     program: str
     python: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.core.messages import BINARY, CRON_NAME
@@ -15,52 +17,93 @@ from bridge.sites import Cluster, Limits
 # no file of their own.
 INLINE_BYTES = 64 * 1024
 FOLDERS = (
-    "inbox", "claimed", "returned", "payload", "journal", "logs", "results", "cancel", "leave",
+    "inbox", "staged", "claimed", "returned", "payload", "journal", "logs", "results", "cancel",
+    "leave",
 )  # fmt: skip
+IDLE_MARGIN_S = 60.0
+NO_STATE = object()  # null is a state too
 
 
 def build_array_json(
-    array: Array, actor: Actor, image: Image, cluster: Cluster, limits: Limits
+    array: Array,
+    actor: Actor,
+    image: Image,
+    cluster: Cluster,
+    limits: Limits,
+    mounts: Sequence[Mapping[str, str]],
 ) -> bytes:
-    """Return array.json: what all messages of the array share."""
+    """Return array.json: what all messages of the array share, however long it lives.
+
+    `mounts` are those of the user as whom it runs. What may change while it lives (the actor's
+    state, configs, a token) comes with each chunk: see `build_shared`.
+    """
+    shape = build_shape(array, actor, image, cluster, limits, mounts)
+    document = {**shape, "array": array.id, "idle_timeout_s": _idle_timeout_s(array, cluster)}
+    return json.dumps(document, indent=1).encode()
+
+
+def build_shape(
+    array: Array,
+    actor: Actor,
+    image: Image,
+    cluster: Cluster,
+    limits: Limits,
+    mounts: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    """Return array.json without what is one array's own."""
     config = image.config or {}
     command = list(config.get("Entrypoint") or []) + list(config.get("Cmd") or [])
-    document = {
+    request = array.request
+    return {
         "version": PROTOCOL_VERSION,
-        "array": array.id,
         "actor": actor.id,
         "apptainer": cluster.apptainer,
         "sif": array.sif_path,
         "command": command,
         "workdir": config.get("WorkingDir") or None,
-        "binds": [[m["host_path"], m["container_path"], m["mode"]] for m in actor.mounts],
+        "binds": [[m["host_path"], m["container_path"], m["mode"]] for m in mounts],
         "environment": _environment(actor),
         "log_limit_bytes": limits.max_log_length,
         "inline_log_bytes": INLINE_BYTES,
         "max_run_time_s": cluster.max_run_time_s,
         "kill_grace_s": cluster.kill_grace_s,
-        "idle_timeout_s": 0,
-        "time_limit_s": array.request["time_limit_s"],
-        "memory_mib": array.request.get("message_memory_mib", 0),
+        "time_limit_s": request["time_limit_s"],
+        "memory_mib": request["message_memory_mib"],
         "max_result_bytes": limits.max_result_bytes,
-        "ntasks": array.request.get("ntasks", 1),
-        "gpus": bool(array.request.get("gpus", 0)),
-        "reuse": "none",
+        "ntasks": request["ntasks"],
+        "gpus": request["gpus"] > 0,
+        "reuse": (actor.batch or {}).get("reuse") or "none",
     }
-    return json.dumps(document, indent=1).encode()
+
+
+def build_fingerprint(shape: Mapping[str, Any], array: Array, actor: Actor) -> str:
+    """Return what two arrays have in common when a message may go to either.
+
+    The image's file is part of the shape. The revision stands for itself: an update that was
+    forced brings new workers, although nothing differs.
+    """
+    about = [shape, array.request, array.username, actor.revision, actor.stateless]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _idle_timeout_s(array: Array, cluster: Cluster) -> float:
+    """Return how long a worker waits if nobody tells it to leave.
+
+    The scheduler does, after the site's own time; this is for one that is not there.
+    """
+    if array.is_standing:
+        return cluster.standing_timeout_s + IDLE_MARGIN_S
+    return cluster.idle_timeout_s + IDLE_MARGIN_S if cluster.idle_timeout_s else 0
 
 
 def _environment(actor: Actor) -> dict[str, str]:
-    """Return the rows of abaco_contract.md 5.1 that are the same for every message."""
+    """Return the rows of abaco_contract.md 5.1 that are the same as long as the actor is."""
     return {
         **{name: str(value) for name, value in actor.default_environment.items()},
-        "_abaco_access_token": "",
         "_abaco_actor_id": actor.id,
         "_abaco_actor_dbid": f"{actor.tenant}_{actor.id}",
         "_abaco_container_repo": actor.image,
         "_abaco_actor_name": str(actor.name),
-        "_abaco_actor_state": repr(actor.state),
-        "_actor_configs": "{}",
     }
 
 
@@ -69,15 +112,33 @@ def needs_file(message: Message) -> bool:
     return message.content_type == BINARY and message.size > INLINE_BYTES
 
 
-def build_message(message: Message, execution: Execution, api_server: str) -> str:
+def build_shared(actor: Actor, configs: Mapping[str, str], access_token: str) -> str:
+    """Return the first line of a chunk: what its messages share at this moment."""
+    return json.dumps(
+        {
+            "shared": {
+                "_abaco_access_token": access_token,
+                "_abaco_actor_state": repr(actor.state),
+                "_actor_configs": repr(dict(configs)),
+            }
+        }
+    )
+
+
+def build_message(
+    message: Message, execution: Execution, api_server: str, state: Any = NO_STATE
+) -> str:
     """Return a message's line of its chunk.
 
-    `api_server` is the URL under which containers reach the bridge, for callbacks.
+    `api_server` is the URL under which containers reach the bridge, for callbacks; `state` is a
+    stateful actor's document.
     """
     line: dict[str, Any] = {
         "id": message.execution_id,
         "env": _message_environment(message, execution, api_server),
     }
+    if state is not NO_STATE:
+        line["state"] = json.dumps(state)
     if needs_file(message):
         line["file"] = True
     elif message.content_type == BINARY:
@@ -109,6 +170,11 @@ def _message_environment(message: Message, execution: Execution, api_server: str
 def chunk_name(number: int) -> str:
     """Return the name of a chunk in the inbox, counted from 1."""
     return f"{number:06}.jsonl"
+
+
+def staged_name(number: int, ending: str) -> str:
+    """Return the name of a chunk in staged/; `ending` is of the one attempt that wrote it."""
+    return f"{number:06}.{ending}"
 
 
 def chunk_number(name: str) -> int | None:

@@ -9,6 +9,7 @@ The spool of one array, a directory of the owner's with mode 0700::
 
     array.json                  what all messages share (see below); written before submission
     inbox/000001.jsonl          a chunk: messages, one a line
+    staged/000002.<attempt>     a chunk on its way into the inbox of an array that runs already
     claimed/000001.<worker>.jsonl   a chunk that this worker owns
     returned/000001.jsonl       a chunk that the bridge took back
     payload/<execution id>      a payload too large for a line
@@ -22,8 +23,12 @@ The spool of one array, a directory of the owner's with mode 0700::
     stop                        order: take nothing more
 
 The bridge may put more chunks into the inbox while the array runs, with the next numbers: a worker
-without work waits `idle_timeout_s` for them. To a stateful actor it gives one message at a time,
-the next when the one before is final, so that each carries the state that the one before left.
+without work waits `idle_timeout_s` for them, or until it is told to leave. Such a chunk is written
+to staged/ first, under a name of that one attempt, which the database then keeps; then it is
+renamed into the inbox. So a step that a crash cut off may be repeated, by whomever, and no chunk
+comes twice: a rename whose source is gone was done before. To a stateful actor it gives one message
+at a time, the next when the one before is final, so that each carries the state that the one before
+left.
 
 A worker is named ``<task index>.<restart count>``. Before all else it makes `owner`, or reads what
 another has made; if that names another array job, it leaves without writing anything: the name of
@@ -65,6 +70,8 @@ started by that worker any more and goes back to the queue.
     ntasks                     more than 1: the container is started so often, by srun (MPI)
     gpus                       whether the container sees the GPUs that Slurm gave
     reuse                      "none"
+
+A chunk's first line may be ``{"shared": {...}}``: environment of its messages, over the array's.
 
 A message (a line of a chunk)::
 

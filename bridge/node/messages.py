@@ -21,8 +21,20 @@ class Message(NamedTuple):
     problem: Optional[str] = None  # why this message cannot be run at all
 
 
-def parse_message(line: bytes) -> Message:
-    """Return the message of a line.
+def parse_shared(line: bytes) -> Optional[Dict[str, str]]:
+    """Return the environment that a chunk's first line gives to all of its messages, if it does."""
+    try:
+        document = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    shared = document.get("shared") if isinstance(document, dict) else None
+    if not isinstance(shared, dict) or not all(isinstance(v, str) for v in shared.values()):
+        return None
+    return shared
+
+
+def parse_message(line: bytes, shared: Optional[Dict[str, str]] = None) -> Message:
+    """Return the message of a line; its own environment wins over the `shared` one.
 
     A line that has an id and is otherwise malformed is a message with a `problem`, so that its
     execution ends with a reason.
@@ -40,16 +52,16 @@ def parse_message(line: bytes) -> Message:
     if not isinstance(name, str) or not _ID.match(name):
         raise ValueError("id is %r, expected letters, digits, _ and -" % (name,))
     try:
-        return _parse_content(name, document)
+        return _parse_content(name, document, shared or {})
     except ValueError as error:
         return Message(name, {}, problem="The message is malformed: %s." % error)
 
 
-def _parse_content(name: str, document: Dict[str, Any]) -> Message:
+def _parse_content(name: str, document: Dict[str, Any], shared: Dict[str, str]) -> Message:
     env = document.get("env", {})
     if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
         raise ValueError("env is not an object of texts")
-    env = dict(env)
+    env = dict(shared, **env)
     if "msg" in document:
         if not isinstance(document["msg"], str):
             raise ValueError("msg is not a text")

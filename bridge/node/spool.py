@@ -10,7 +10,7 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from bridge.node import PROTOCOL_VERSION
-from bridge.node.messages import Message, parse_message
+from bridge.node.messages import Message, parse_message, parse_shared
 
 
 class SpoolError(Exception):
@@ -148,11 +148,12 @@ class Spool:
             lines = file.read().split(b"\n")
         messages: List[Message] = []
         bad_lines: List[str] = []
+        shared = parse_shared(lines[0])
         for number, line in enumerate(lines, 1):
-            if not line.strip():
+            if not line.strip() or (number == 1 and shared is not None):
                 continue
             try:
-                messages.append(parse_message(line))
+                messages.append(parse_message(line, shared))
             except ValueError as error:
                 bad_lines.append("%s line %d: %s" % (name, number, error))
         return Chunk(name, messages, bad_lines)

@@ -22,7 +22,7 @@ from bridge.node.starter import RUNTIME_FAILED, TERMINATED, Ending, Outcome, Sta
 CANCEL_GRACE_S = 5.0  # a force quit is over in 10 s, the way of the order and the report included
 END_GRACE_S = 3.0  # when the whole task ends: Slurm's own grace (KillWait) may be 5 s
 FENCE_EVERY = 10  # looks at the orders for one look at the journal's name
-IDLE_FIRST_S, IDLE_LONGEST_S, IDLE_SHARE = 0.05, 5.0, 0.1
+IDLE_FIRST_S, IDLE_LONGEST_S, IDLE_SHARE = 0.05, 2.0, 0.1
 WRITE_AGAIN_S = (1.0, 5.0, 20.0)
 
 

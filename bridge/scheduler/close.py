@@ -5,21 +5,22 @@ Each step may be repeated, so a crash between any two of them is mended by the n
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from datetime import timedelta
 
-from sqlalchemy import select, true
+from sqlalchemy import delete, select, true
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
-from bridge.db import Array, Execution, Worker
-from bridge.errors import FileRefused, SessionError, SlurmError
-from bridge.harvest import end_lost, has_started, left_reason, requeue
+from bridge.db import Array, ArrayTask, Execution, Worker
+from bridge.errors import SessionError, SlurmError
+from bridge.harvest import end_lost, has_started, requeue
 from bridge.launcher.context import job_name
 from bridge.launcher.spool import chunk_number
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.inbox import order_stop, take_back
 from bridge.scheduler.journals import read_journals
 from bridge.scheduler.workers import fence, note_claimers
+from bridge.services.workers import find_live_tasks
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,8 @@ def _finish_closing(context: ClusterContext, array: Array) -> bool:
 
 def _nothing_can_start(context: ClusterContext, owner: UserSession, array: Array) -> bool:
     """Take back what nobody claimed and fence off who claimed; whether it is certain by now."""
-    take_back_inbox(owner, array)
+    order_stop(owner, array)
+    take_back(owner, array)
     read_journals(context, owner, array)
     note_claimers(context, owner, array)
     with context.database.read() as session:
@@ -93,21 +95,6 @@ def _nothing_can_start(context: ClusterContext, owner: UserSession, array: Array
         if worker.status is not WorkerStatus.SHUTTING_DOWN
     ]
     return all(fenced) and _is_all_accounted_for(context, owner, array)
-
-
-def take_back_inbox(owner: UserSession, array: Array) -> None:
-    """Move every chunk that no worker has claimed out of reach: a rename has one winner."""
-    inbox = f"{array.spool}/inbox"
-    entries = owner.list(inbox)
-    if entries:
-        with contextlib.suppress(FileRefused):  # a full disk; the renames are what counts
-            owner.put(f"{array.spool}/stop", b"")
-    for entry in entries:
-        try:
-            owner.rename(f"{inbox}/{entry.name}", f"{array.spool}/returned/{entry.name}")
-        except FileRefused as error:
-            if error.facts.get("kind") != "missing":  # a worker was quicker: the chunk is its own
-                raise
 
 
 def _is_all_accounted_for(context: ClusterContext, owner: UserSession, array: Array) -> bool:
@@ -126,22 +113,19 @@ def _is_all_accounted_for(context: ClusterContext, owner: UserSession, array: Ar
         for folder in ("claimed", "returned")
         for entry in owner.list(f"{array.spool}/{folder}")
     }
-    return seen.issuperset(range(1, len(array.chunk_sizes) + 1))
+    # What was bound and never staged, nobody can have been given.
+    last = array.chunk_count if array.staged_as else array.fed_chunks
+    return seen.issuperset(range(1, last + 1))
 
 
 def _cancel(context: ClusterContext, array: Array) -> None:
     """Cancel what Slurm may still run or let wait."""
+    if array.array_job_id is None:
+        return
     with context.database.read() as session:
-        # A task whose worker left for want of work has ended well; any other may wait in Slurm's
-        # queue, perhaps to be run again.
-        ended_well = session.scalars(
-            select(Worker.id).where(
-                Worker.array_id == array.id, Worker.dead_reason == left_reason("empty")
-            )
-        ).all()
-    if array.array_job_id is not None and len(ended_well) < array.task_count:
-        name = job_name(array.id)
-        context.slurm.cancel(context.session(array), array.array_job_id, name)
+        if not find_live_tasks(session, [array])[array.id]:
+            return  # every worker has left, or Slurm itself says that they have ended
+    context.slurm.cancel(context.session(array), array.array_job_id, job_name(array.id))
 
 
 def _remove_spool(context: ClusterContext, array: Array) -> None:
@@ -168,4 +152,5 @@ def _end(context: ClusterContext, token: str, *, certain: bool) -> None:
             end_lost(session, its_own, lost, now)
         returned = requeue(session, array, true(), now, in_vain=in_vain)
         array.status, array.ended_at = ArrayStatus.ENDED, now
+        session.execute(delete(ArrayTask).where(ArrayTask.array_id == token))
     log.info("ended", extra={"facts": {"array": token, "returned": returned}})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bridge.auth import SecretBox
 from bridge.clock import Clock
 from bridge.db import Array, Database
 from bridge.sessions import SessionPool, UserSession
@@ -42,10 +43,13 @@ class ClusterContext:
         site: the whole site.
         database: what the API and the scheduler meet in.
         sessions: sessions as its users.
+        submitters: sessions as its users for submissions alone, whose sbatch may hang for minutes.
         observer: opens the bridge's own session.
         slurm: its Slurm.
         clock: the time.
         program: the node side's zipapp and its hash.
+        submitting: arrays that a thread of this process submits at this moment.
+        box: the site's keys for secret configs, where it has any.
         at: called with the name of each point at which a crash is tested.
     """
 
@@ -53,10 +57,13 @@ class ClusterContext:
     site: Site
     database: Database
     sessions: SessionPool
+    submitters: SessionPool
     observer: Callable[[], UserSession]
     slurm: SlurmPort
     clock: Clock
     program: tuple[bytes, str]
+    submitting: set[str] = field(default_factory=set)
+    box: SecretBox | None = None
     at: Callable[[str], None] = no_hook
 
     @property
@@ -72,6 +79,10 @@ class ClusterContext:
     def session(self, array: Array) -> UserSession:
         """Return a session as the owner of `array`."""
         return self.sessions.session(array.username)
+
+    def submitter(self, array: Array) -> UserSession:
+        """Return a session as the owner of `array`, to submit it."""
+        return self.submitters.session(array.username)
 
     def spool_root(self, username: str) -> str:
         """Return the directory of this user's spools on this cluster."""

@@ -6,23 +6,13 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
 from bridge.db import Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError
-from bridge.harvest import (
-    Finished,
-    Progress,
-    Record,
-    Results,
-    apply_records,
-    has_open,
-    parse_records,
-)
+from bridge.harvest import Finished, Progress, Record, Results, apply_records, parse_records
 from bridge.node.journal import MAX_LINE_BYTES
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.workers import known_or_new, settle_worker
@@ -40,36 +30,25 @@ RESULT_BYTES = 16 << 20
 FILE_READ_BYTES = 4 << 20
 
 
-def harvest_tick(context: ClusterContext) -> list[str]:
-    """Read the journals of every running array; return those that have nothing open any more."""
+def harvest_tick(context: ClusterContext, *, with_idle: bool = True) -> None:
+    """Read the journals of every running array.
+
+    Args:
+        context: the cluster.
+        with_idle: also those of arrays that have nothing to do.
+    """
     with context.database.read() as session:
-        arrays = session.scalars(
-            select(Array).where(
-                Array.cluster == context.name, Array.status == ArrayStatus.SUBMITTED
-            )
-        ).all()
-    done = []
+        query = select(Array).where(
+            Array.cluster == context.name, Array.status == ArrayStatus.SUBMITTED
+        )
+        if not with_idle:
+            query = query.where(Array.idle_since.is_(None))
+        arrays = session.scalars(query).all()
     for array in arrays:
         try:
             read_journals(context, context.session(array), array)
         except SessionError as error:
             log.warning("no harvest: %s", error.message, extra={"facts": {"array": array.id}})
-            continue
-        with context.database.read() as session:
-            if not has_open(session, array) and not _is_leaving(session, context, array):
-                done.append(array.id)
-    return done
-
-
-def _is_leaving(session: Session, context: ClusterContext, array: Array) -> bool:
-    """Whether a worker has reported a moment ago and not left yet: it will by itself."""
-    grace = timedelta(seconds=context.cluster.fence_grace_s)
-    query = select(Worker.id).where(
-        Worker.array_id == array.id,
-        Worker.status != WorkerStatus.SHUTTING_DOWN,
-        Worker.last_health_check_time > context.clock.now() - grace,
-    )
-    return session.execute(query.limit(1)).first() is not None
 
 
 def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent import futures
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -16,29 +17,32 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from bridge.clock import monotonic_s
 from bridge.errors import SlurmError
 from bridge.events import make_sender
-from bridge.scheduler.close import close_array, closing_tick
+from bridge.scheduler.close import closing_tick
 from bridge.scheduler.context import ClusterContext, SiteContext
 from bridge.scheduler.cron import cron_tick
 from bridge.scheduler.deliver import Webhooks, links_tick
+from bridge.scheduler.feed import feed_tick
 from bridge.scheduler.housekeeping import housekeeping_tick
+from bridge.scheduler.idle import idle_tick, leave_tick
 from bridge.scheduler.images import image_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.plan import plan_tick
 from bridge.scheduler.stop import cancel_tick, stop_tick
-from bridge.scheduler.submit import due_again, submit_array
+from bridge.scheduler.submit import due_arrays, submit_array
 from bridge.scheduler.users import users_tick
 from bridge.scheduler.watch import watch_tick
 
 log = logging.getLogger(__name__)
 
 WORK_S = 0.5
-HARVEST_S = 1.0
+SETTLE_S = 1.0
 WATCH_S = 2.0
 QUESTIONS_S = 0.5
 DELIVER_S = 0.5
 CRON_S = 10.0
 HOUSEKEEPING_S = 60.0
+SUBMITTERS = 4  # one sbatch may hang for minutes
 
 
 class SchedulerLoop:
@@ -49,7 +53,8 @@ class SchedulerLoop:
         self._lease = lease
         self._webhooks = Webhooks(contexts[0].whole, make_sender(contexts[0].site))
         self._leading = False
-        self._harvest_due = self._watch_due = 0.0
+        self._settle_due = self._watch_due = 0.0
+        self._submitters = futures.ThreadPoolExecutor(SUBMITTERS, "submit")
         self._timers = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(8)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
@@ -71,27 +76,46 @@ class SchedulerLoop:
         self._timers.start()
         stop.wait()
         self._timers.shutdown(wait=True)
+        self._submitters.shutdown(wait=True)
         self._webhooks.close()
         self._lease.release()
 
     def work(self) -> None:
-        """Do one round of planning, submitting, harvesting, watching and closing."""
+        """Do one round of harvesting, planning, feeding, submitting, watching and closing."""
         leading = self._lease.hold()
         if leading is not self._leading:
             log.info("leading" if leading else "standing by")
             self._leading = leading
         now = monotonic_s()
-        harvest, watch = now >= self._harvest_due, now >= self._watch_due
-        if harvest:
-            self._harvest_due = now + HARVEST_S
+        settle, watch = now >= self._settle_due, now >= self._watch_due
+        if settle:
+            self._settle_due = now + SETTLE_S
         if watch:
             self._watch_due = now + WATCH_S
         self._each(cancel_tick)
-        self._each(_plan_and_submit)
-        if harvest:
-            self._each(_harvest_and_close)
+        self._each(lambda context: harvest_tick(context, with_idle=settle))
+        self._each(plan_and_feed)
+        self._each(self._submit)
+        if settle:
+            self._each(settle_arrays)
         if watch:
-            self._each(_watch)
+            self._each(watch_slurm)
+
+    def _submit(self, context: ClusterContext) -> None:
+        """Have arrays submitted while this thread goes on."""
+        for token in due_arrays(context):
+            if token not in context.submitting:
+                context.submitting.add(token)
+                self._submitters.submit(self._submit_one, context, token)
+
+    @staticmethod
+    def _submit_one(context: ClusterContext, token: str) -> None:
+        try:
+            submit_array(context, token)
+        except Exception:
+            log.exception("submission failed", extra={"facts": {"array": token}})
+        finally:
+            context.submitting.discard(token)
 
     def _each(self, tick: Callable[[ClusterContext], object]) -> None:
         """Run `tick` on every cluster; what goes wrong on one does not stop the others."""
@@ -115,21 +139,25 @@ class SchedulerLoop:
             log.exception("tick failed")
 
 
-def _plan_and_submit(context: ClusterContext) -> None:
-    for token in (*due_again(context), *plan_tick(context)):
-        submit_array(context, token)
+def plan_and_feed(context: ClusterContext) -> None:
+    """Give out what waits: to new arrays, which are then due, and to those that run."""
+    plan_tick(context)
+    feed_tick(context)
 
 
-def _harvest_and_close(context: ClusterContext) -> None:
-    for token in harvest_tick(context):
-        close_array(context, token, "All of its messages are done.")
+def settle_arrays(context: ClusterContext) -> None:
+    """Bring arrays to their end."""
+    idle_tick(context)
+    leave_tick(context)
     closing_tick(context)
 
 
-def _watch(context: ClusterContext) -> None:
+def watch_slurm(context: ClusterContext) -> None:
+    """Tell Slurm, and ask it."""
     stop_tick(context)
     watch_tick(context)
 
 
 def _close_idle(context: ClusterContext) -> None:
     context.sessions.close_idle()
+    context.submitters.close_idle()

@@ -1,10 +1,14 @@
 """Planning: from queues in the database to arrays in the database, one transaction each.
 
-Nothing outside the database is touched here.
+Nothing outside the database is touched here. Messages are given to an array that runs in the same
+way as to a new one: bound first, written to the spool afterwards (bridge.scheduler.feed).
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
@@ -12,17 +16,38 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bridge.core.ids import new_token
-from bridge.core.plans import ArrayPlan, PackingRules, Waiting, plan_arrays
+from bridge.core.plans import ArrayPlan, Feed, Live, PackingRules, Waiting, plan_round
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus
 from bridge.db import Actor, Array, Execution, Image
+from bridge.errors import InvalidField
+from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
-from bridge.sites import Cluster, Tenant
+from bridge.scheduler.idle import start_leaving
+from bridge.scheduler.recipe import Recipe, read_recipe
+from bridge.services.workers import find_live_tasks, workers_of
+from bridge.sites import Cluster
+
+log = logging.getLogger(__name__)
 
 _QUEUED = (Execution.status == ExecutionStatus.SUBMITTED) & Execution.array_id.is_(None)
+_OPEN = Execution.status.in_((ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING))
+# Executions of one actor that are ended in one transaction.
+REFUSED_AT_ONCE = 1000
+
+Key = tuple[str, str]  # an actor's id and the user as whom its messages run
+
+
+@dataclass
+class _Queues:
+    """What waits, and of each how it runs, or why it may not."""
+
+    waiting: list[Waiting]
+    recipes: dict[Key, Recipe]
+    refused: dict[Key, str]
 
 
 def plan_tick(context: ClusterContext) -> list[str]:
-    """Bind waiting messages to new arrays; return the tokens of the arrays."""
+    """Bind waiting messages to arrays; return the tokens of those that are new."""
     cluster = context.cluster
     rules = PackingRules(
         target_task_s=cluster.target_task_s,
@@ -32,113 +57,308 @@ def plan_tick(context: ClusterContext) -> list[str]:
     )
     now = context.clock.now()
     with context.database.read() as session:
-        plans = plan_arrays(read_queues(session, context, now), rules)
+        queues = _read_queues(session, context, now)
+        lives = _read_lives(session, context, queues)
+        asked = _read_asked(session, context)
+    todo = plan_round(queues.waiting, lives, rules)
+    for array_id in todo.releases:
+        start_leaving(context, array_id)
+    for key, reason in queues.refused.items():
+        _refuse(context, key, reason, now)
+    for feed in todo.feeds:
+        with context.database.begin() as session:
+            bind_feed(session, context, feed, queues.recipes, now)
     tokens = []
-    for plan in plans:
+    for plan in todo.plans:
         with context.database.begin() as session:
             tokens.append(record_plan(session, context, plan, now))
+    for actor_id in asked:
+        with context.database.begin() as session:
+            tokens.append(_record_standing(session, context, actor_id, now))
     return [token for token in tokens if token]
 
 
-def read_queues(session: Session, context: ClusterContext, now: datetime) -> list[Waiting]:
-    """Return the queues of the READY actors of this cluster."""
-    workers = session.execute(
-        select(Array.actor_id, func.sum(Array.task_count))
-        .where(Array.status != ArrayStatus.ENDED, Array.cluster == context.name)
-        .group_by(Array.actor_id)
-    )
-    busy = {actor_id: int(count) for actor_id, count in workers}
+def _read_queues(session: Session, context: ClusterContext, now: datetime) -> _Queues:
+    """Return the queues of the READY actors of this cluster, one for each user of an actor."""
     rows = session.execute(
         select(
             Actor,
+            Image,
+            Execution.username,
             func.count(),
+            func.min(Execution.seq),
             func.min(Execution.message_received_time),
             func.max(Execution.message_received_time),
         )
         .join(Execution, Execution.actor_id == Actor.id)
+        .join(Image, Image.id == Actor.image_id)
         .where(_QUEUED, Actor.cluster == context.name, Actor.status == ActorStatus.READY)
         .where(Actor.tenant.in_(context.site.tenants))
-        .group_by(Actor.id)
+        .group_by(Actor.id, Image.id, Execution.username)
     ).all()
-    return [
-        Waiting(
-            actor.id,
-            count,
-            (now - oldest).total_seconds(),
-            (now - newest).total_seconds(),
-            actor.mean_run_s,
-            _max_workers(actor, context.cluster),
-            busy.get(actor.id, 0),
-            in_order=not actor.stateless,
+    queues = _Queues([], {}, {})
+    for actor, image, username, count, head, oldest, newest in rows:
+        try:
+            queues.recipes[actor.id, username] = read_recipe(context, actor, image, username)
+        except InvalidField as error:
+            queues.refused[actor.id, username] = error.message
+            continue
+        queues.waiting.append(
+            Waiting(
+                actor.id,
+                username,
+                count,
+                head,
+                (now - oldest).total_seconds(),
+                (now - newest).total_seconds(),
+                actor.mean_run_s,
+                _max_workers(actor, context.cluster),
+                in_order=not actor.stateless,
+            )
         )
-        for actor, count, oldest, newest in rows
-    ]
+    return queues
 
 
 def _max_workers(actor: Actor, cluster: Cluster) -> int:
     return (actor.max_workers or cluster.max_workers_per_actor) if actor.stateless else 1
 
 
+def _read_lives(session: Session, context: ClusterContext, queues: _Queues) -> list[Live]:
+    """Return the arrays of the actors for which something waits."""
+    actors = {queue.actor_id for queue in queues.waiting}
+    arrays = [
+        array
+        for array in session.scalars(
+            select(Array).where(Array.cluster == context.name, Array.status != ArrayStatus.ENDED)
+        )
+        if array.actor_id in actors
+    ]
+    tasks = find_live_tasks(session, arrays)
+    rows = session.execute(
+        select(Execution.array_id, func.count())
+        .where(_OPEN, Execution.array_id.in_([array.id for array in arrays]))
+        .group_by(Execution.array_id)
+    )
+    open_counts: dict[str | None, int] = {row[0]: row[1] for row in rows}
+    lives = []
+    for array in arrays:
+        recipe = queues.recipes.get((array.actor_id, array.username))
+        takes_more = recipe is not None and _takes_more(context.cluster, array, recipe)
+        room = _room(context.cluster, array) if takes_more else 0
+        # A worker that was told to leave, or whose array takes nothing more, may run something yet.
+        useful = [task for task in tasks[array.id] if not task.is_leaving]
+        if array.leaving_at is not None:
+            useful = [task for task in useful if task.worker is not None]
+        count = open_counts.get(array.id, 0)
+        other = sum(task.is_leaving and task.worker is not None for task in tasks[array.id])
+        lives.append(
+            Live(
+                array.id,
+                array.actor_id,
+                array.username,
+                len(useful),
+                other,
+                count,
+                room,
+                takes_more,
+            )
+        )
+    return lives
+
+
+def _takes_more(cluster: Cluster, array: Array, recipe: Recipe) -> bool:
+    return (
+        array.status in (ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)
+        and array.leaving_at is None
+        and not array.stop_requested
+        and not array.drain_requested
+        and (array.is_standing or cluster.idle_timeout_s > 0)
+        and array.message_count < cluster.max_messages_per_array
+        and array.fingerprint == recipe.fingerprint
+    )
+
+
+def _room(cluster: Cluster, array: Array) -> int:
+    """Return how many messages it may be given now: none before it is whole, or while it is fed."""
+    is_whole = array.status is ArrayStatus.SUBMITTED and array.fed_chunks == array.chunk_count
+    return cluster.max_messages_per_array - array.message_count if is_whole else 0
+
+
+def bind_feed(
+    session: Session,
+    context: ClusterContext,
+    feed: Feed,
+    recipes: Mapping[Key, Recipe],
+    now: datetime,
+) -> bool:
+    """Bind the head of the queue to an array that runs; whether that was still right to do."""
+    seen = session.get_one(Array, feed.array_id)
+    actor = _lock_actor(session, seen.actor_id)
+    array = session.get_one(Array, feed.array_id, with_for_update=True, populate_existing=True)
+    recipe = recipes[array.actor_id, array.username]
+    if not _is_served(actor) or not _takes_more(context.cluster, array, recipe):
+        return False
+    if not _room(context.cluster, array) or _must_wait(session, actor):
+        return False
+    chunks = _take(session, actor, array.username, feed.chunk_sizes)
+    if not chunks:
+        return False
+    _bind(session, array, chunks, first=array.chunk_count + 1)
+    array.chunk_count += len(chunks)
+    array.message_count += sum(len(chunk) for chunk in chunks)
+    array.idle_since = None
+    return True
+
+
 def record_plan(
     session: Session, context: ClusterContext, plan: ArrayPlan, now: datetime
 ) -> str | None:
-    """Write the array and bind its executions, the head of the actor's queue, in their order."""
-    # The lock keeps a delete from ending executions while they are bound, and a second scheduler,
-    # whose lease ran out while it slept, from binding them as well.
-    actor = session.get_one(Actor, plan.actor_id, with_for_update={"key_share": True})
-    image = session.get_one(Image, actor.image_id)
-    if image.sif_path is None:
-        raise ValueError(f"actor {actor.id} is READY without an image file")  # a constraint holds
-    token = new_token()
-    waiting = (
-        session.execute(
-            select(Execution.seq)
-            .where(_QUEUED, Execution.actor_id == actor.id)
-            .order_by(Execution.seq)
-            .limit(plan.message_count)
-        )
-        .scalars()
-        .all()
-    )
-    if not waiting or actor.deleted_at is not None:
+    """Write a new array and bind its executions, the head of the actor's queue, in their order."""
+    actor = _lock_actor(session, plan.actor_id)
+    if not _is_served(actor) or _must_wait(session, actor):
+        return None
+    chunks = _take(session, actor, plan.username, plan.chunk_sizes)
+    if not chunks:
         return None  # the actor was deleted in the meantime
-    left = iter(waiting)  # fewer than planned, where some were taken back in the meantime
-    chunks = [chunk for size in plan.chunk_sizes if (chunk := list(islice(left, size)))]
-    tenant = context.site.tenants[actor.tenant]
-    session.add(
-        Array(
-            id=token,
-            cluster=context.name,
-            tenant=actor.tenant,
-            username=actor.owner,
-            actor_id=actor.id,
-            image_id=image.id,
-            sif_path=image.sif_path,
-            spool=f"{context.spool_root(actor.owner)}/{token}",
-            task_count=min(plan.task_count, len(chunks)),
-            message_count=len(waiting),
-            chunk_sizes=[len(chunk) for chunk in chunks],
-            request=_request(context.cluster, tenant),
-            status=ArrayStatus.PLANNED,
-            planned_at=now,
-        )
-    )
+    tasks = min(plan.task_count, len(chunks))
+    array = _add_array(session, context, actor, plan.username, tasks, now)
+    array.chunk_count = array.fed_chunks = len(chunks)
+    array.message_count = sum(len(chunk) for chunk in chunks)
     session.flush()
-    for number, chunk in enumerate(chunks, start=1):
+    _bind(session, array, chunks, first=1)
+    return array.id
+
+
+def _lock_actor(session: Session, actor_id: str) -> Actor:
+    """Return the actor, locked.
+
+    The lock keeps a delete from ending executions while they are bound, and a second scheduler,
+    whose lease ran out while it slept, from binding them as well.
+    """
+    return session.get_one(Actor, actor_id, with_for_update={"key_share": True})
+
+
+def _is_served(actor: Actor) -> bool:
+    return actor.status is ActorStatus.READY and actor.deleted_at is None
+
+
+def _must_wait(session: Session, actor: Actor) -> bool:
+    """Whether a message of a stateful actor is out: the next one must see what it leaves."""
+    query = (
+        select(Execution.seq)
+        .join(Array, Array.id == Execution.array_id)
+        .where(_OPEN, Array.actor_id == actor.id, Array.status != ArrayStatus.ENDED)
+        .limit(1)
+    )
+    return not actor.stateless and session.execute(query).first() is not None
+
+
+def _take(session: Session, actor: Actor, username: str, sizes: Sequence[int]) -> list[list[int]]:
+    """Return the head of the queue in chunks: fewer than planned, where some were taken back."""
+    rows = select(Execution.seq, Execution.username).where(_QUEUED, Execution.actor_id == actor.id)
+    if actor.stateless:
+        rows = rows.where(Execution.username == username)
+    head = session.execute(rows.order_by(Execution.seq).limit(sum(sizes)))
+    # A stateful actor's first message is the next one, whoever it runs as.
+    left = iter([seq for seq, whose in head if whose == username])
+    return [chunk for size in sizes if (chunk := list(islice(left, size)))]
+
+
+def _bind(session: Session, array: Array, chunks: Sequence[Sequence[int]], first: int) -> None:
+    for number, chunk in enumerate(chunks, start=first):
         session.execute(
             update(Execution)
             .where(Execution.seq.in_(chunk))
-            .values(array_id=token, chunk=number, plan_count=Execution.plan_count + 1)
+            .values(array_id=array.id, chunk=number, plan_count=Execution.plan_count + 1)
         )
-    return token
 
 
-def _request(cluster: Cluster, tenant: Tenant) -> dict[str, object]:
-    return {
-        "time_limit_s": cluster.time_limit_s,
-        "cpus": cluster.cpus_per_task,
-        "memory_mib": cluster.memory_mib,
-        "partition": tenant.partition or cluster.partition,
-        "account": tenant.account or cluster.account,
-        "qos": tenant.qos or cluster.qos,
-    }
+def _add_array(
+    session: Session,
+    context: ClusterContext,
+    actor: Actor,
+    username: str,
+    task_count: int,
+    now: datetime,
+) -> Array:
+    """Add an array without messages.
+
+    Raises:
+        InvalidField: the site no longer allows what the actor asks for.
+    """
+    image = session.get_one(Image, actor.image_id)
+    if image.sif_path is None:
+        raise ValueError(f"actor {actor.id} is READY without an image file")  # a constraint holds
+    recipe = read_recipe(context, actor, image, username)
+    token = new_token()
+    array = Array(
+        id=token,
+        cluster=context.name,
+        tenant=actor.tenant,
+        username=username,
+        actor_id=actor.id,
+        image_id=image.id,
+        sif_path=image.sif_path,
+        spool=f"{context.spool_root(username)}/{token}",
+        task_count=task_count,
+        message_count=0,
+        chunk_count=0,
+        fed_chunks=0,
+        fingerprint=recipe.fingerprint,
+        request=recipe.request,
+        status=ArrayStatus.PLANNED,
+        planned_at=now,
+        retry_at=now,
+    )
+    session.add(array)
+    return array
+
+
+def _refuse(context: ClusterContext, key: Key, reason: str, now: datetime) -> None:
+    """End messages that the site no longer allows: anywhere else than asked they are not run."""
+    actor_id, username = key
+    head = (
+        select(Execution.seq)
+        .where(_QUEUED, Execution.actor_id == actor_id, Execution.username == username)
+        .order_by(Execution.seq)
+        .limit(REFUSED_AT_ONCE)
+    )
+    with context.database.begin() as session:
+        _lock_actor(session, actor_id)
+        count = end_lost(session, Execution.seq.in_(session.scalars(head).all()), reason, now)
+    facts = {"actor": actor_id, "messages": count}
+    log.warning("messages refused: %s", reason, extra={"facts": facts})
+
+
+def _read_asked(session: Session, context: ClusterContext) -> Sequence[str]:
+    """Return the actors whose workers an admin has asked for."""
+    return session.scalars(
+        select(Actor.id).where(
+            Actor.workers_asked > 0,
+            Actor.cluster == context.name,
+            Actor.status == ActorStatus.READY,
+            Actor.tenant.in_(context.site.tenants),
+        )
+    ).all()
+
+
+def _record_standing(
+    session: Session, context: ClusterContext, actor_id: str, now: datetime
+) -> str | None:
+    """Write an array without messages, for as many workers as are missing of those asked for."""
+    actor = _lock_actor(session, actor_id)
+    if not _is_served(actor) or actor.workers_asked == 0:
+        return None
+    missing = actor.workers_asked - len(workers_of(session, actor))
+    actor.workers_asked = 0
+    if missing <= 0:
+        return None
+    try:
+        array = _add_array(session, context, actor, actor.owner, missing, now)
+    except InvalidField as error:
+        facts = {"actor": actor_id}
+        log.warning("no workers: %s", error.message, extra={"facts": facts})
+        return None
+    array.is_standing = True
+    array.idle_since = now
+    return array.id

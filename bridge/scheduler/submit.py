@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from bridge.auth import sign_token
 from bridge.core.statuses import ArrayStatus
 from bridge.db import Actor, Array, Execution, Image, Message, MessagePart
 from bridge.errors import BridgeError, SlurmUnavailable, UnreadableOutput
-from bridge.launcher import ArrayContext, build_array_json, build_message, render_script
+from bridge.launcher import ArrayContext, build_message, render_script
 from bridge.launcher.context import job_name
-from bridge.launcher.spool import FOLDERS, chunk_name, needs_file
+from bridge.launcher.spool import FOLDERS, NO_STATE, build_shared, chunk_name, needs_file
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.recipe import build_array
+from bridge.services.configs import configs_of
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
@@ -26,38 +30,35 @@ RETRY_AFTER = timedelta(seconds=30)
 HELD_BYTES = 8 << 20  # payloads that are read from the database at once
 
 
-def due_again(context: ClusterContext) -> list[str]:
-    """Return the arrays whose submission was put off until now, and forget that it was.
-
-    Forgotten first: if this process dies while it submits, the watch looks for the job by name.
-    """
-    with context.database.begin() as session:
-        arrays = session.scalars(
-            select(Array).where(
+def due_arrays(context: ClusterContext) -> Sequence[str]:
+    """Return the arrays that are to be submitted now: new ones, and those put off until now."""
+    with context.database.read() as session:
+        return session.scalars(
+            select(Array.id)
+            .where(
                 Array.cluster == context.name,
                 Array.status == ArrayStatus.PLANNED,
                 Array.retry_at <= context.clock.now(),
             )
+            .order_by(Array.planned_at, Array.id)
         ).all()
-        for array in arrays:
-            array.retry_at = None
-    return [array.id for array in arrays]
 
 
 def submit_array(context: ClusterContext, token: str) -> None:
-    """Submit the array that is planned under `token`.
+    """Submit the array that is planned under `token`, unless somebody has begun to.
 
     An unclear answer leaves it PLANNED: the watch looks for it by name. A refusal for now (a limit,
     an owner who cannot be reached) puts it off; any other closes it with the reason.
     """
     context.at("planned")
-    with context.database.read() as session:
-        array = session.get_one(Array, token)
-    if array.stop_requested:
-        close_array(context, token, "The actor was deleted.")
+    array = _take_over(context, token)
+    if array is None:
+        return
+    if array.stop_requested or array.drain_requested:
+        close_array(context, token, "The actor was deleted or has another image.")
         return
     try:
-        owner = context.session(array)
+        owner = context.submitter(array)
         write_spool(context, owner, array)
         if not _is_still_planned(context, token):
             return
@@ -76,6 +77,19 @@ def submit_array(context: ClusterContext, token: str) -> None:
     context.at("after_sbatch")
     adopt(context, token, job_id)
     context.at("adopted")
+
+
+def _take_over(context: ClusterContext, token: str) -> Array | None:
+    """Return the array, and note that its submission begins; None where it has begun before.
+
+    Noted first: if this process dies while it submits, the watch looks for the job by name.
+    """
+    with context.database.begin() as session:
+        array = session.get_one(Array, token, with_for_update=True)
+        if array.status is not ArrayStatus.PLANNED or array.retry_at is None:
+            return None
+        array.retry_at = None
+    return array
 
 
 def _is_still_planned(context: ClusterContext, token: str) -> bool:
@@ -116,17 +130,27 @@ def write_spool(context: ClusterContext, owner: UserSession, array: Array) -> No
         owner.put(program, context.program[0])
     for folder in FOLDERS:
         owner.mkdir(f"{array.spool}/{folder}")
-    for number in range(1, len(array.chunk_sizes) + 1):
-        _write_chunk(context, owner, array, number)
+    for number in range(1, array.chunk_count + 1):
+        write_chunk(context, owner, array, number, f"{array.spool}/inbox/{chunk_name(number)}")
     with context.database.read() as session:
         actor = session.get_one(Actor, array.actor_id)
-        image = session.get_one(Image, array.image_id)
-        document = build_array_json(array, actor, image, context.cluster, context.site.limits)
+        document = build_array(context, array, actor, session.get_one(Image, array.image_id))
     owner.put(f"{array.spool}/array.json", document)
 
 
-def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, number: int) -> None:
-    lines = []
+def write_chunk(
+    context: ClusterContext, owner: UserSession, array: Array, number: int, path: str
+) -> None:
+    """Write a chunk of the array as the file `path`, and the payloads that need their own.
+
+    Raises:
+        ConfigsUnusable: the actor's configs cannot be given to its containers.
+    """
+    with context.database.read() as session:
+        actor = session.get_one(Actor, array.actor_id)
+        shared = _shared(context, session, array, actor)
+    state = NO_STATE if actor.stateless else actor.state
+    lines = [shared + "\n"]
     for group in _groups(context, array, number):
         with context.database.read() as session:
             rows = session.execute(
@@ -137,10 +161,32 @@ def _write_chunk(context: ClusterContext, owner: UserSession, array: Array, numb
             ).all()
         for message, execution in rows:
             if needs_file(message):
-                path = f"{array.spool}/payload/{execution.id}"
-                owner.put_stream(path, _pieces(context, message))
-            lines.append(build_message(message, execution, context.site.callback_url) + "\n")
-    owner.put(f"{array.spool}/inbox/{chunk_name(number)}", "".join(lines).encode())
+                payload = f"{array.spool}/payload/{execution.id}"
+                owner.put_stream(payload, _pieces(context, message))
+            line = build_message(message, execution, context.site.callback_url, state)
+            lines.append(line + "\n")
+    owner.put(path, "".join(lines).encode())
+
+
+def _shared(context: ClusterContext, session: Session, array: Array, actor: Actor) -> str:
+    """Return what the chunk's messages share.
+
+    Whoever a container runs as can read all that it gets. So the owner's token and the secret
+    configs are for containers that run as the owner.
+    """
+    as_owner = array.username == actor.owner
+    configs = configs_of(session, actor, context.box, with_secrets=as_owner)
+    return build_shared(actor, configs, _access_token(context, array, actor) if as_owner else "")
+
+
+def _access_token(context: ClusterContext, array: Array, actor: Actor) -> str:
+    """Return a token of the owner's with plain use's role alone, where the actor wants one."""
+    tenant = context.site.tenants[actor.tenant]
+    if str(actor.token).lower() != "true" or tenant.private_key is None:
+        return ""
+    lifetime_s = context.cluster.access_token_lifetime_s + int(array.request["time_limit_s"])
+    roles = (tenant.user_role,)
+    return sign_token(tenant, actor.tenant, actor.owner, roles, lifetime_s, context.clock)
 
 
 def _pieces(context: ClusterContext, message: Message) -> Iterator[bytes]:
@@ -193,11 +239,15 @@ def _script(context: ClusterContext, array: Array) -> ArrayContext:
         task_count=array.task_count,
         time_limit_s=request["time_limit_s"],
         signal_s=min(int(cluster.kill_grace_s) + 10, 60),
+        nodes=request["nodes"],
+        ntasks=request["ntasks"],
         cpus=request["cpus"],
         memory_mib=request["memory_mib"],
+        gpus=request["gpus"],
         partition=request["partition"],
         account=request["account"],
         qos=request["qos"],
+        constraint=request["constraint"],
         spool=array.spool,
         program=context.program_path(array.username),
         python=cluster.node_python,

@@ -14,7 +14,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
-from bridge.db import Array, Worker
+from bridge.db import Array, ArrayTask, Worker
 from bridge.errors import SessionError, SlurmError
 from bridge.launcher.context import job_name
 from bridge.scheduler.close import close_array
@@ -41,6 +41,7 @@ def watch_tick(context: ClusterContext) -> int:
                 Array.cluster == context.name,
                 Array.status.in_((ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)),
                 Array.retry_at.is_(None),
+                Array.id.not_in(context.submitting),
             )
         ).all()
     if not arrays:
@@ -87,6 +88,7 @@ def _judge(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> Non
         adopt(context, array.id, min(row.array_job_id for row in rows))
     if array.unseen_since is not None:
         _mark_unseen(context, array, seen=True)
+    _note_ended(context, array, rows)
     try:
         quiet = _settle_dead(context, context.session(array), array, rows)
     except SessionError as error:
@@ -94,6 +96,33 @@ def _judge(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> Non
         quiet = True  # closing waits for the owner, and not for ever
     if quiet and all(row.is_final for row in rows):
         close_array(context, array.id, _why(rows))
+
+
+def _note_ended(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> None:
+    """Write down which tasks run no more, once for each."""
+    states: dict[int, list[bool]] = defaultdict(list)
+    for row in rows:
+        if row.task_index is not None:
+            states[row.task_index].append(row.is_final)
+    ended = {index for index, final in states.items() if all(final) and index < array.task_count}
+    together = [row.is_final for row in rows if row.task_index is None]
+    if together and all(together):  # those that never started, and none of them may any more
+        ended |= set(range(array.task_count)) - set(states)
+    if not ended:
+        return
+    with context.database.begin() as session:
+        # Whoever else writes these rows holds the array's.
+        session.get_one(Array, array.id, with_for_update=True)
+        known = {
+            task.task_index: task
+            for task in session.scalars(select(ArrayTask).where(ArrayTask.array_id == array.id))
+        }
+        for index in ended:
+            task = known.get(index)
+            if task is None:
+                task = ArrayTask(array_id=array.id, task_index=index)
+                session.add(task)
+            task.ended_at = task.ended_at or context.clock.now()
 
 
 def _unseen(context: ClusterContext, array: Array, patience: timedelta) -> None:
@@ -116,13 +145,11 @@ def _settle_dead(
     context: ClusterContext, owner: UserSession, array: Array, rows: Sequence[JobRow]
 ) -> bool:
     """Fence and settle the workers whose task has ended or was restarted; whether all are done."""
-    with context.database.read() as session:
-        workers = session.scalars(select(Worker).where(Worker.array_id == array.id)).all()
-    reasons = {
-        worker.id: reason
-        for worker in workers
-        if not worker.settled and (reason := _death(worker, workers, rows)) is not None
-    }
+    workers, reasons = _read_dead(context, array, rows)
+    if any(worker.id in reasons for worker in workers if worker.fenced_at is None):
+        # Its last words may have come since: then it has left, and needs no fence.
+        read_journals(context, owner, array)
+        workers, reasons = _read_dead(context, array, rows)
     quiet = True
     for worker in workers:
         if worker.id not in reasons:
@@ -135,6 +162,19 @@ def _settle_dead(
                 continue  # what it did is not known yet; closing waits for it
         settle_worker(context, owner, array, worker, reasons[worker.id])
     return quiet
+
+
+def _read_dead(
+    context: ClusterContext, array: Array, rows: Sequence[JobRow]
+) -> tuple[Sequence[Worker], dict[str, str]]:
+    """Return the array's workers, and why each of them that is gone and not settled is so."""
+    with context.database.read() as session:
+        workers = session.scalars(select(Worker).where(Worker.array_id == array.id)).all()
+    return workers, {
+        worker.id: reason
+        for worker in workers
+        if not worker.settled and (reason := _death(worker, workers, rows)) is not None
+    }
 
 
 def _death(worker: Worker, workers: Sequence[Worker], rows: Sequence[JobRow]) -> str | None:

@@ -210,7 +210,9 @@ def delete_config(session: Session, identity: Identity, name: str) -> None:
     session.delete(find_config(session, identity, name, Level.UPDATE, lock=True))
 
 
-def configs_of(session: Session, actor: Actor, box: SecretBox | None) -> dict[str, str]:
+def configs_of(
+    session: Session, actor: Actor, box: SecretBox | None, *, with_secrets: bool = True
+) -> dict[str, str]:
     """Return what the containers of `actor` get as ``_actor_configs``: values by name, in order.
 
     Nothing that belongs to the actor is left out: what cannot be given whole is an error, for the
@@ -222,12 +224,18 @@ def configs_of(session: Session, actor: Actor, box: SecretBox | None) -> dict[st
         session: where they are.
         actor: whose containers.
         box: the site's keys (`bridge.auth.load_secret_box`).
+        with_secrets: whether the containers run as the owner. Whoever they run as can read all
+            that they get.
 
     Raises:
         ConfigsUnusable: a secret cannot be decrypted, or all together are too large; names the
             config or says the size.
     """
-    values = {config.name: _open(config, box) for _, config in _rows_for(session, [actor.id])}
+    values = {
+        config.name: _open(config, box)
+        for _, config in _rows_for(session, [actor.id])
+        if with_secrets or not config.is_secret
+    }
     _check_size(actor.id, values)
     return values
 

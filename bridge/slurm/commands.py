@@ -145,6 +145,12 @@ def build_cancel(array_job_id: int, name: str) -> list[str]:
     return ["scancel", f"--name={name}", str(array_job_id)]
 
 
+def build_cancel_waiting(array_job_id: int, name: str, tasks: Collection[int]) -> list[str]:
+    """Return the scancel line for array tasks that wait; one that has started is left alone."""
+    listed = ",".join(str(index) for index in sorted(tasks))
+    return ["scancel", f"--name={name}", "--state=PENDING", f"{array_job_id}_[{listed}]"]
+
+
 def check_cancel(done: Completed) -> None:
     """Raise what scancel's failure means; that there is nothing to cancel is none."""
     if done.exit_status == 0 or _GONE.search(done.complaint):
@@ -193,6 +199,13 @@ class SlurmCommands:
     def cancel(self, session: UserSession, array_job_id: int, name: str) -> None:
         """See `SlurmPort.cancel`."""
         check_cancel(session.run(build_cancel(array_job_id, name), timeout_s=ASK_TIMEOUT_S))
+
+    def cancel_waiting(
+        self, session: UserSession, array_job_id: int, name: str, tasks: Collection[int]
+    ) -> None:
+        """See `SlurmPort.cancel_waiting`."""
+        argv = build_cancel_waiting(array_job_id, name, tasks)
+        check_cancel(session.run(argv, timeout_s=ASK_TIMEOUT_S))
 
     def _ask(self, argv: list[str], env: dict[str, str] | None = None) -> str:
         plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **(env or {})}

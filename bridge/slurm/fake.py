@@ -139,6 +139,20 @@ class FakeSlurm:
                 self._terminate(job.id, task.index)
                 task.state, task.exit_code = "CANCELLED", "0:15" if task.node else "0:0"
 
+    def cancel_waiting(
+        self, session: UserSession, array_job_id: int, name: str, tasks: Collection[int]
+    ) -> None:
+        """See `SlurmPort.cancel_waiting`."""
+        self._answer("cancel_waiting")
+        job = self.jobs.get(array_job_id)
+        if job is None or job.name != name:
+            return
+        if job.username != session.username:
+            raise SlurmError(f"scancel failed with 210: job {job.id}: Access/permission denied")
+        for task in job.tasks:
+            if task.index in tasks and task.state == "PENDING":
+                task.state, task.exit_code = "CANCELLED", "0:0"
+
     # What a test does
 
     def job_named(self, name: str) -> FakeJob:
@@ -309,6 +323,9 @@ def _accounting_rows(job: FakeJob) -> list[JobRow]:
 
 def _waiting_rows(job: FakeJob) -> list[JobRow]:
     waiting = [task for task in job.tasks if not task.has_started]
+    if any(task.state == "PENDING" for task in waiting):
+        # Of tasks cancelled while others of the array wait on, Slurm keeps nothing.
+        waiting = [task for task in waiting if task.state == "PENDING"]
     groups = [list(some) for _, some in groupby(waiting, key=lambda task: task.state)]
     return [_row(job, some[0], some[0].state, together=len(some) > 1) for some in groups]
 

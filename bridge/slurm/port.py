@@ -84,3 +84,9 @@ class SlurmPort(Protocol):
     def cancel(self, session: UserSession, array_job_id: int, name: str) -> None:
         """Cancel the job of this id, if it bears this name; no error when there is none."""
         ...
+
+    def cancel_waiting(
+        self, session: UserSession, array_job_id: int, name: str, tasks: Collection[int]
+    ) -> None:
+        """Cancel those of the job's `tasks` that have not started; nothing that runs."""
+        ...

@@ -154,7 +154,7 @@ def add_array(session: Session, actor: Actor, **changes: Any) -> Array:
         "spool": "/scratch/alice/.bridge/x",
         "task_count": 1,
         "message_count": 1,
-        "chunk_sizes": [1],
+        "chunk_count": 1,
         "fed_chunks": 1,
         "request": {},
         "status": ArrayStatus.PLANNED,

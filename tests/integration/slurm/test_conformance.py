@@ -144,6 +144,29 @@ def test_what_waits_is_cancelled_and_stands_in_one_row(lab: Lab, submit: Submit)
     assert states_by_task(lab.until(name, all_final)) == {None: "CANCELLED"}
 
 
+def test_tasks_that_wait_are_cancelled_alone(lab: Lab, submit: Submit) -> None:
+    job, name = submit("exit 0", 4, begin="now+1hour")
+    session = lab.session("alice")
+
+    lab.port.cancel_waiting(session, job, name, [1, 2, 3])
+    lab.port.cancel_waiting(session, job, name, [1])
+
+    assert states_by_task(lab.port.states([name])) == {0: "PENDING"}
+    lab.port.cancel_waiting(session, job, f"bridge-{new_token()}", [0])
+    assert states_by_task(lab.port.states([name])) == {0: "PENDING"}
+    lab.port.cancel_waiting(session, job, name, [0])
+    assert all_final(lab.port.states([name]))
+
+
+def test_what_runs_does_not_wait(lab: Lab, submit: Submit) -> None:
+    job, name = submit("sleep 60", 2)
+    lab.until(name, all_running)
+
+    lab.port.cancel_waiting(lab.session("alice"), job, name, [0, 1])
+
+    assert states_by_task(lab.port.states([name])) == {0: "RUNNING", 1: "RUNNING"}
+
+
 def test_one_task_that_waits_has_its_index(lab: Lab, submit: Submit) -> None:
     _, name = submit("exit 0", 1, begin="now+1hour")
 

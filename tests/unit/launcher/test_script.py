@@ -24,16 +24,23 @@ FULL = ArrayContext(
     task_count=12,
     time_limit_s=93_784,
     signal_s=20,
+    nodes=2,
+    ntasks=8,
     cpus=2,
     memory_mib=4096,
+    gpus=1,
     partition="normal",
     account="physics",
     qos="high",
+    constraint="avx512",
     spool="/scratch/alice/.bridge/alpha/0123456789abcdef0123456789abcdef",
     program="/scratch/alice/.bridge/alpha/node-0011223344556677.pyz",
     python="/usr/bin/python3",
 )
-PLAIN = dataclasses.replace(FULL, task_count=1, partition=None, account=None, qos=None)
+PLAIN = dataclasses.replace(
+    FULL, task_count=1, nodes=None, ntasks=1, gpus=0, partition=None, account=None, qos=None,
+    constraint=None,
+)  # fmt: skip
 SAMPLES = {"full": FULL, "plain": PLAIN}
 
 
@@ -111,13 +118,14 @@ HOSTILE = [
     "a b", "a\nb", "a\n#SBATCH --uid=0", "", "a;b", "$(id)", "`id`", "a'b", 'a"b', "a\\b", "a%j",
     "a\0b", "ä", "a\tb", "a#b", "a,b", "a*", "\u2028", "a\r",
 ]  # fmt: skip
-FIELDS = ["job_name", "partition", "account", "qos", "spool"]
+OPTIONAL = ("partition", "account", "qos", "constraint")
+FIELDS = ["job_name", "spool", *OPTIONAL]
 
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("value", HOSTILE)
 def test_no_value_becomes_another_directive(field: str, value: str) -> None:
-    if value == "" and field in ("partition", "account", "qos"):
+    if value == "" and field in OPTIONAL:
         return  # not given
     with pytest.raises(ValueError, match="plain word"):
         render_script(dataclasses.replace(FULL, **{field: value}))
@@ -130,7 +138,9 @@ def test_no_value_becomes_another_line(field: str, value: str) -> None:
         render_script(dataclasses.replace(FULL, **{field: value}))
 
 
-@pytest.mark.parametrize("field", ["cpus", "memory_mib", "signal_s", "task_count"])
+@pytest.mark.parametrize(
+    "field", ["cpus", "memory_mib", "signal_s", "task_count", "nodes", "ntasks", "gpus"]
+)
 def test_numbers_stand_as_numbers(field: str) -> None:
     script = render_script(dataclasses.replace(FULL, **{field: 7}))
     assert re.search(rf"^#SBATCH \S*{6 if field == 'task_count' else 7}", script, re.MULTILINE)

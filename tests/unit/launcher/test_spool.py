@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import Any
 
@@ -12,27 +13,48 @@ from hypothesis import strategies as st
 from bridge.core.messages import BINARY, JSON, TEXT
 from bridge.db import Actor, Array, Execution, Image, Message
 from bridge.launcher import build_array_json, build_message
-from bridge.launcher.spool import INLINE_BYTES, chunk_name, chunk_number, chunk_owner, needs_file
-from bridge.node.messages import parse_message
+from bridge.launcher.spool import (
+    INLINE_BYTES,
+    build_fingerprint,
+    build_shape,
+    build_shared,
+    chunk_name,
+    chunk_number,
+    chunk_owner,
+    needs_file,
+)
+from bridge.node.messages import parse_message, parse_shared
 from bridge.node.spool import parse_array
 from bridge.sites import Cluster, Limits
 
+REQUEST = {"time_limit_s": 3600, "message_memory_mib": 500, "ntasks": 4, "gpus": 1}
+ARRAY = Array(
+    id="token", sif_path="/images/x.sif", username="alice", is_standing=False, request=REQUEST
+)
+CLUSTER = Cluster(spool="/scratch/{username}", image_cache="/images")  # type: ignore[arg-type]
 IMAGE = {"Entrypoint": ["/bin/tool"], "Cmd": ["--fast"], "WorkingDir": "/data", "Env": ["A=1"]}
 
 
 def build(config: dict[str, Any] | None, **actor: Any) -> Any:
     values: dict[str, Any] = {
         "id": "a1", "tenant": "PHYSICS", "image": "debian", "name": None, "state": {},
-        "default_environment": {}, "mounts": [],
+        "default_environment": {}, "mounts": [], "revision": 1, "stateless": True,
     }  # fmt: skip
+    mounts = actor.get("mounts", [])
     document = build_array_json(
-        Array(id="token", sif_path="/images/x.sif", request={"time_limit_s": 3600}),
-        Actor(**values | actor),
-        Image(config=config),
-        Cluster(spool="/scratch/{username}", image_cache="/images"),  # type: ignore[arg-type]
-        Limits(),
+        ARRAY, Actor(**values | actor), Image(config=config), CLUSTER, Limits(), mounts
     )
     return parse_array(json.loads(document))
+
+
+def fingerprint(array: Array = ARRAY, **actor: Any) -> str:
+    values: dict[str, Any] = {
+        "id": "a1", "tenant": "PHYSICS", "image": "debian", "name": None, "state": {},
+        "default_environment": {}, "mounts": [], "revision": 1, "stateless": True,
+    }  # fmt: skip
+    row = Actor(**values | actor)
+    shape = build_shape(array, row, Image(config=IMAGE), CLUSTER, Limits(), row.mounts)
+    return build_fingerprint(shape, array, row)
 
 
 def test_the_worker_reads_what_the_bridge_wrote() -> None:
@@ -42,6 +64,7 @@ def test_the_worker_reads_what_the_bridge_wrote() -> None:
     assert array.workdir == "/data"
     assert [tuple(bind) for bind in array.binds] == [("/w", "/work", "ro")]
     assert (array.inline_log_bytes, array.time_limit_s) == (INLINE_BYTES, 3600)
+    assert (array.memory_mib, array.ntasks, array.gpus) == (500, 4, True)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +83,77 @@ def test_the_variables_that_all_messages_share() -> None:
     assert environment["_abaco_actor_id"] == "a1"
     assert environment["_abaco_actor_dbid"] == "PHYSICS_a1"
     assert environment["_abaco_actor_name"] == "tool"
-    assert environment["_abaco_actor_state"] == "{'n': 1}"
     assert build(IMAGE).environment["_abaco_actor_name"] == "None"
+
+
+def test_what_its_messages_share_comes_with_a_chunk() -> None:
+    state = {"quote": "'", "n": None}
+    line = build_shared(Actor(state=state), {"key": "a'b"}, "a token")
+    shared = parse_shared(line.encode())
+    assert shared is not None
+    assert ast.literal_eval(shared["_abaco_actor_state"]) == state
+    assert ast.literal_eval(shared["_actor_configs"]) == {"key": "a'b"}
+    assert shared["_abaco_access_token"] == "a token"
+    found = parse_message(build_line(make_message(TEXT, b"hi")).encode(), shared)
+    assert found.env.items() >= {**shared, "MSG": "hi"}.items()
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b'{"id":"a"}', b'{"shared":1}', b'{"shared":{"A":1}}', b"[" * 10_000]
+)
+def test_a_line_of_another_kind_shares_nothing(line: bytes) -> None:
+    assert parse_shared(line) is None
+
+
+@pytest.mark.parametrize("state", [{}, {"n": 1}, None, "text", [1, 2], 0])
+def test_a_stateful_actor_s_message_brings_the_state(state: object) -> None:
+    execution = Execution(id="e1", executor="bob", actor_revision=3)
+    line = json.loads(build_message(make_message(TEXT, b""), execution, "https://x", state))
+    assert json.loads(line["state"]) == state
+    assert "state" not in json.loads(build_line(make_message(TEXT, b"")))
+
+
+def test_two_arrays_are_alike_when_a_message_may_go_to_either() -> None:
+    other = Array(id="x", sif_path="/images/x.sif", username="alice", is_standing=True,
+                  request=dict(REQUEST))  # fmt: skip
+    assert fingerprint(other) == fingerprint()
+    assert fingerprint(state={"n": 1}, max_workers=7, description="x") == fingerprint()
+
+
+@pytest.mark.parametrize(
+    "actor",
+    [{"revision": 2}, {"stateless": False}, {"default_environment": {"A": "1"}}, {"name": "x"},
+     {"image": "other"}, {"mounts": [{"host_path": "/a", "container_path": "/b", "mode": "ro"}]}],
+    ids=str,
+)  # fmt: skip
+def test_what_a_change_of_the_actor_makes_of_it(actor: dict[str, Any]) -> None:
+    assert fingerprint(**actor) != fingerprint()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [{"username": "bob"}, {"sif_path": "/images/y.sif"}, {"request": {**REQUEST, "gpus": 0}},
+     {"request": {**REQUEST, "partition": "long"}}],
+    ids=str,
+)  # fmt: skip
+def test_what_another_place_makes_of_it(array: dict[str, Any]) -> None:
+    values = {"id": "x", "sif_path": "/images/x.sif", "username": "alice", "request": REQUEST}
+    assert fingerprint(Array(**values | array)) != fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "is_standing", "expected_s"),
+    [({}, False, 90), ({}, True, 660), ({"idle_timeout_s": 0}, False, 0)],
+)
+def test_a_worker_waits_a_while_longer_than_the_bridge_lets_it(
+    cluster: dict[str, Any], is_standing: bool, expected_s: float
+) -> None:
+    array = Array(id="x", sif_path="/x", username="alice", is_standing=is_standing, request=REQUEST)
+    actor = Actor(id="a", tenant="T", image="i", default_environment={}, batch={"reuse": None})
+    site = CLUSTER.model_copy(update=cluster)
+    document = json.loads(build_array_json(array, actor, Image(config={}), site, Limits(), []))
+    assert document["idle_timeout_s"] == expected_s
+    assert document["reuse"] == "none"
 
 
 def make_message(

@@ -72,6 +72,27 @@ def test_a_claim_that_worked_although_it_failed_is_ours(spool, make_message, mon
     assert Spool(str(spool.root)).claim("0.1") is None
 
 
+def test_a_chunk_s_first_line_is_for_all_of_its_messages(spool, make_message):
+    spool.add(1, {"shared": {"A": "1", "B": "1"}}, make_message("a", B="2"),
+              make_message("b"))  # fmt: skip
+
+    chunk = Spool(str(spool.root)).claim("0.0")
+
+    assert chunk.bad_lines == []
+    assert [(message.env["A"], message.env["B"]) for message in chunk.messages] == [
+        ("1", "2"), ("1", "1"),
+    ]  # fmt: skip
+
+
+def test_only_the_first_line_is(spool, make_message):
+    spool.add(1, make_message("a"), {"shared": {"A": "1"}})
+
+    chunk = Spool(str(spool.root)).claim("0.0")
+
+    assert len(chunk.bad_lines) == 1
+    assert "A" not in chunk.messages[0].env
+
+
 def test_names_that_are_no_chunks_are_left_alone(spool):
     for name in (".1", "000001.tmp", "x"):
         (spool.root / "inbox" / name).touch()

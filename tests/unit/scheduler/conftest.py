@@ -38,6 +38,7 @@ def site(tmp_path: Path) -> Site:
         "linger_s": 1,
         "lost_after_s": 30,
         "fence_grace_s": 5,
+        "batch": {"max_retries": 3},
     }
     return make_site(tmp_path, clusters={"alpha": cluster})
 

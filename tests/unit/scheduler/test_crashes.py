@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from bridge.core.statuses import ArrayStatus
+from bridge.db import Actor
 from bridge.errors import BridgeError
 from bridge.node.journal import Fenced
 from bridge.node.spool import SpoolError
+from bridge.scheduler.close import close_array
+from bridge.scheduler.idle import start_leaving
 from tests.unit.scheduler.world import BAD, GOOD, Hand, Killed, World
 
 POINTS = ("planned", "before_sbatch", "after_sbatch", "adopted")
+FEED_POINTS = ("bound", "written", "staged", "fed")
 
 
 def check(world: World, ids: list[str]) -> None:
@@ -54,6 +60,7 @@ def test_it_may_have_run_before_the_scheduler_is_back(world: World, point: str) 
     ids = world.post(world.actor(), 3)
     world.tick_until_killed(point)
     world.work_all()
+    world.leave_all()
     world.clock.push(7200)
     for job in list(world.slurm.jobs):
         world.slurm.purge(job)  # slurmctld has forgotten it by then
@@ -66,10 +73,9 @@ def test_it_may_have_run_before_the_scheduler_is_back(world: World, point: str) 
 @pytest.mark.parametrize("first", POINTS)
 @pytest.mark.parametrize("second", POINTS)
 def test_twice(world: World, first: str, second: str) -> None:
-    actor = world.actor()
-    ids = world.post(actor, 3)
+    ids = world.post(world.actor(), 3)
     world.tick_until_killed(first)
-    ids += world.post(actor, 3)
+    ids += world.post(world.actor(), 3)
     world.tick_until_killed(second)
     world.run_dry()
 
@@ -120,12 +126,139 @@ def test_between_any_two_steps_on_files(world: World, verb: str, nth: int) -> No
     assert world.starts == dict.fromkeys(ids, 1)
 
 
+class TestFeeding:
+    """A chunk for an array that runs comes to its workers once, whoever brings it."""
+
+    def warm(self, world: World) -> tuple[Actor, list[str]]:
+        """Return an actor with a worker that waits, and what that has done."""
+        actor = world.actor()
+        ids = world.post(actor, 2)
+        world.tick(2)
+        world.work_all()
+        world.tick()
+        assert world.statuses(ids) == [GOOD] * 2
+        with world.database.begin() as session:
+            session.get_one(Actor, actor.id).mean_run_s = 0.01
+        return actor, ids
+
+    @pytest.mark.parametrize("point", FEED_POINTS)
+    def test_at_each_point(self, world: World, point: str) -> None:
+        actor, ids = self.warm(world)
+        ids += world.post(actor, 3)
+        world.tick_until_killed(point)
+        world.run_dry()
+
+        check(world, ids)
+        assert len(world.arrays()) == 1
+
+    @pytest.mark.parametrize("point", FEED_POINTS)
+    def test_what_is_there_is_run_before_the_scheduler_is_back(
+        self, world: World, point: str
+    ) -> None:
+        actor, ids = self.warm(world)
+        ids += world.post(actor, 3)
+        world.tick_until_killed(point)
+        world.work_all()
+        world.leave_all()
+        world.run_dry()
+
+        check(world, ids)
+
+    @pytest.mark.parametrize("first", FEED_POINTS)
+    @pytest.mark.parametrize("second", FEED_POINTS)
+    def test_twice(self, world: World, first: str, second: str) -> None:
+        actor, ids = self.warm(world)
+        for point in (first, second):
+            ids += world.post(actor, 2)
+            with contextlib.suppress(AssertionError):  # the second may find nothing left to do
+                world.tick_until_killed(point)
+        world.run_dry()
+
+        check(world, ids)
+
+    @pytest.mark.parametrize("verb", ["put", "rename"])
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_between_any_two_files(self, world: World, verb: str, nth: int) -> None:
+        actor, ids = self.warm(world)
+        ids += world.post(actor, 130)  # three chunks
+        left = {"calls": nth}
+
+        def kill(asked: str, _about: object) -> None:
+            if asked == verb:
+                left["calls"] -= 1
+                if left["calls"] == 0:
+                    raise Killed
+
+        world.sessions.fail = kill
+        with pytest.raises(Killed):
+            world.tick(2)
+        world.sessions.fail = lambda _verb, _about: None
+        world.run_dry()
+
+        check(world, ids)
+
+    @pytest.mark.parametrize("point", FEED_POINTS)
+    @pytest.mark.parametrize("other", ["feeds", "runs", "leads out", "closes", "ends"])
+    def test_another_goes_on_while_one_sleeps(self, world: World, point: str, other: str) -> None:
+        actor, ids = self.warm(world)
+        ids += world.post(actor, 3)
+        array = world.array()
+        slept = []
+
+        def at(reached: str) -> None:
+            if reached == point and not slept:
+                slept.append(point)
+                if other == "leads out":
+                    start_leaving(world.context, array.id, with_open=True)
+                elif other in ("closes", "ends"):
+                    close_array(world.context, array.id, "taken for lost")
+                for _ in range({"closes": 1, "ends": 9}.get(other, 2)):
+                    world.tick()
+                    if other == "runs":
+                        world.work_all()
+
+        world.tick(2, replace(world.context, at=at))
+        assert slept
+        world.run_dry()
+
+        check(world, ids)
+
+    @pytest.mark.parametrize("nth", range(1, 9))
+    def test_one_sleeps_and_the_other_dies(self, world: World, nth: int) -> None:
+        """What is left half done by two is done once by a third."""
+        actor, ids = self.warm(world)
+        ids += world.post(actor, 70)
+        left = {"calls": nth}
+        slept = []
+
+        def kill(_verb: str, _about: object) -> None:
+            left["calls"] -= 1
+            if left["calls"] == 0:
+                raise Killed
+
+        def at(reached: str) -> None:
+            if reached == "bound" and not slept:
+                slept.append(reached)
+                world.sessions.fail = kill
+                with contextlib.suppress(Killed):
+                    world.tick()
+                world.sessions.fail = lambda _verb, _about: None
+
+        world.tick(2, replace(world.context, at=at))
+        assert slept
+        world.work_all()
+        world.run_dry()
+
+        check(world, ids)
+
+
 class Chaos:
     """Whatever can happen, in any order; the same seed gives the same order."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self.random = random.Random(seed)
+        self.impatience = self.random.choice([0, 0.1, 1])  # of workers that wait
         self.actors = [world.actor(mean_run_s=300), world.actor(stateless=False, mean_run_s=1)]
         self.ids: dict[str, list[str]] = {actor.id: [] for actor in self.actors}
         self.hands: list[Hand] = []
@@ -149,7 +282,8 @@ class Chaos:
 
     def post(self) -> None:
         for actor in self.actors:
-            self.ids[actor.id] += self.world.post(actor, self.random.randint(1, 70))
+            most = 70 if actor.stateless else 6
+            self.ids[actor.id] += self.world.post(actor, self.random.randint(1, most))
 
     def tick(self) -> None:
         try:
@@ -193,12 +327,23 @@ class Chaos:
             if id(hand) in self.running:
                 hand.finish(self.running.pop(id(hand)))
             elif hand.todo:
-                self.running[id(hand)] = hand.begin()
-            elif hand.claim() is None:
+                self.running[id(hand)] = one = hand.begin()
+                if one in self.ids[self.actors[1].id]:
+                    self.count(hand, one)
+            elif hand.is_told_to_leave() or (
+                hand.claim() is None and self.random.random() < self.impatience
+            ):
                 hand.leave()
                 self.hands.remove(hand)
         except (Fenced, OSError, KeyError):  # fenced off, its spool or its job is gone: it ends
             self.hands.remove(hand)
+
+    def count(self, hand: Hand, one: str) -> None:
+        """See what the one before left, and leave something else."""
+        with self.world.database.begin() as session:
+            actor = session.get_one(Actor, self.actors[1].id)
+            assert hand.seen[one] == repr(actor.state)
+            actor.state = {"started": one}
 
     def requeue(self) -> None:
         for job_id, index in self.tasks("RUNNING", 1):

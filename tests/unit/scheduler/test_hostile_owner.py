@@ -147,7 +147,7 @@ def test_nobody_else_notices(world: World, plant: Plant) -> None:
         for job in list(world.slurm.jobs.values()):
             if job.username == "alice" and job.tasks[0].state == "PENDING":
                 world.slurm.start(job.id)
-                Hand(world, job.id, 0).run()
+                Hand(world, job.id, 0).join().run_rest()
     assert world.statuses(alices) == [GOOD] * 5
 
     for job in list(world.slurm.jobs.values()):

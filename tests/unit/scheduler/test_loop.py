@@ -1,20 +1,24 @@
-"""The loop itself: real timers, which deliver, run schedules, and end when they are told to."""
+"""The loop itself: real timers, what one round does, and what does not hold it up."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from bridge.core.waits import Waits
 from bridge.db import Event, Execution, Lease
+from bridge.errors import SlurmUnavailable
 from bridge.events import record_actor
 from bridge.scheduler import loop
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
+from bridge.sessions import UserSession
 from tests.factories.rows import START, add_actor
 from tests.unit.events.receiver import serving
 from tests.unit.scheduler.world import World
@@ -60,3 +64,90 @@ def _is_done(world: World) -> bool:
     with world.database.read() as session:
         executors = set(session.scalars(select(Execution.executor)))
         return executors == {"cron", "Abaco Event"} and not session.scalars(select(Event)).all()
+
+
+class Gate:
+    """A Slurm whose sbatch hangs for one user until it is opened."""
+
+    def __init__(self, world: World, username: str) -> None:
+        self.is_open = threading.Event()
+        self.entered = threading.Event()
+        self.done = threading.Semaphore(0)
+        self._username = username
+        self._real = world.slurm.submit
+
+    def submit(self, session: UserSession, script: str) -> int:
+        if session.username == self._username:
+            self.entered.set()
+            assert self.is_open.wait(30)
+        try:
+            return self._real(session, script)
+        finally:
+            self.done.release()
+
+
+@pytest.fixture
+def gate(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate(world, "alice")
+    monkeypatch.setattr(world.slurm, "submit", gate.submit)
+    yield gate
+    gate.is_open.set()
+
+
+@pytest.fixture
+def one(world: World) -> SchedulerLoop:
+    """A loop whose rounds a test runs."""
+    return SchedulerLoop([world.context], SchedulerLease(world.database, world.clock))
+
+
+def test_an_sbatch_that_hangs_holds_up_nobody(world: World, one: SchedulerLoop, gate: Gate) -> None:
+    world.post(world.actor())
+    world.clock.push(2)
+    one.work()
+    assert gate.entered.wait(30)
+    mine = world.array()
+
+    world.post(world.actor(owner="bob"))
+    world.clock.push(100)  # by when one that Slurm does not know is lost
+    one.work()
+    assert gate.done.acquire(timeout=30)
+    assert {job.username for job in world.slurm.jobs.values()} == {"bob"}
+
+    gate.is_open.set()
+    assert gate.done.acquire(timeout=30)
+    stop = threading.Event()
+    stop.set()
+    one.run(stop)  # ends what is under way
+    statuses = {array.id: str(array.status) for array in world.arrays()}
+    assert set(statuses.values()) == {"SUBMITTED"}
+    assert mine.id in statuses
+    assert len(world.slurm.jobs) == 2
+
+
+def test_what_goes_wrong_in_a_thread_is_on_record(
+    world: World, one: SchedulerLoop, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def broken(*_: object) -> int:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr(world.slurm, "submit", broken)
+    world.post(world.actor())
+    world.clock.push(2)
+    one.work()
+    stop = threading.Event()
+    stop.set()
+    one.run(stop)
+    assert "no such thing" in caplog.text
+    assert world.context.submitting == set()
+
+
+def test_slurm_that_is_down_ends_no_round(world: World, one: SchedulerLoop, caplog: Any) -> None:
+    world.post(world.actor())
+    world.tick(2)
+
+    def down(*_: object) -> None:
+        raise SlurmUnavailable("no answer")
+
+    world.slurm.states = down  # type: ignore[assignment, method-assign]
+    one.work()
+    assert "Slurm: no answer" in caplog.text

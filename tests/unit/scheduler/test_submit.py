@@ -277,7 +277,7 @@ class TestSpool:
         assert world.statuses(ids) == [GOOD] * 6
 
     def test_a_chunk_of_the_longest_texts(self, world: World) -> None:
-        ids = world.post(world.actor(stateless=False), 64, payload=b"\x01" * 100_000)
+        ids = world.post(world.actor(mean_run_s=0.001), 64, payload=b"\x01" * 100_000)
         world.run_dry()
         assert world.statuses(ids) == [GOOD] * 64
 

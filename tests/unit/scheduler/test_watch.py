@@ -318,18 +318,19 @@ class TestRequeue:
 
     def test_the_order_of_a_stateful_actor_survives_it(self, world: World) -> None:
         actor = world.actor(stateless=False, mean_run_s=1)
-        ids = world.post(actor, 100)
+        ids = world.post(actor, 8)
         world.tick(2)
         hand = world.hand()
-        hand.claim()
         for _ in range(3):
+            hand.claim()
             hand.finish(hand.begin())
-        world.tick()
+            world.tick()
+        hand.claim()
         world.slurm.requeue(1)
         world.run_dry()
 
         assert list(world.starts) == ids
-        assert world.statuses(ids) == [GOOD] * 100
+        assert world.statuses(ids) == [GOOD] * 8
 
 
 class TestPeace:

@@ -68,11 +68,12 @@ def test_an_array_is_one_actor_s(world: World) -> None:
 
 def test_a_stateful_actor_runs_one_message_after_the_other(world: World) -> None:
     actor = world.actor(stateless=False)
-    ids = world.post(actor, 150)
+    ids = world.post(actor, 15)
 
     world.run_dry()
 
     assert list(world.starts) == ids
+    assert len(world.arrays()) == 1
     assert {array.task_count for array in world.arrays()} == {1}
 
 
@@ -94,12 +95,13 @@ def test_the_spool_is_as_the_protocol_says(world: World) -> None:
     root = Path(array.spool)
     assert sorted(path.name for path in root.iterdir()) == [
         "array.json", "cancel", "claimed", "inbox", "journal", "leave", "logs", "payload",
-        "results", "returned",
+        "results", "returned", "staged",
     ]  # fmt: skip
     assert root.stat().st_mode & 0o777 == 0o700
     chunks = sorted((root / "inbox").iterdir())
     lines = [json.loads(line) for chunk in chunks for line in chunk.read_text().splitlines()]
-    assert [line["id"] for line in lines] == ids
+    assert list(lines[0]) == ["shared"]
+    assert [line["id"] for line in lines[1:]] == ids
     assert json.loads((root / "array.json").read_text())["array"] == array.id
 
 

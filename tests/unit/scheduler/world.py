@@ -15,11 +15,13 @@ from bridge.core.ids import new_id
 from bridge.core.statuses import ArrayStatus, ExecutionStatus, ImageStatus
 from bridge.db import Actor, Array, Database, Execution, Log, Message, Worker
 from bridge.launcher.context import JOB_NAME_PREFIX, job_name
-from bridge.node.journal import Journal
+from bridge.node.journal import Fenced, Journal
 from bridge.node.spool import Chunk, Spool, SpoolError
 from bridge.scheduler.context import ClusterContext
-from bridge.scheduler.loop import _harvest_and_close, _plan_and_submit, _watch
+from bridge.scheduler.journals import harvest_tick
+from bridge.scheduler.loop import plan_and_feed, settle_arrays, watch_slurm
 from bridge.scheduler.stop import cancel_tick
+from bridge.scheduler.submit import due_arrays, submit_array
 from bridge.sessions import SessionPool, UserSession
 from bridge.sites import Site
 from bridge.slurm.fake import FakeSlurm
@@ -74,6 +76,7 @@ class World:
 
     Attributes:
         starts: how often a container was started for each execution, by any worker.
+        hands: the workers that `work_all` has at work, or waiting for more.
     """
 
     def __init__(
@@ -84,11 +87,13 @@ class World:
         self.slurm = FakeSlurm()
         self.sessions = Faulty(sessions)
         self.starts: Counter[str] = Counter()
+        self.hands: list[Hand] = []
         self.context = ClusterContext(
             name="alpha",
             site=site,
             database=database,
             sessions=self.sessions,  # type: ignore[arg-type]
+            submitters=self.sessions,  # type: ignore[arg-type]
             observer=lambda: sessions.session("bridge"),
             slurm=self.slurm,
             clock=clock,
@@ -109,13 +114,21 @@ class World:
             )
             return add_actor(session, image_id=image.id, **changes)
 
-    def post(self, actor: Actor, count: int = 1, **changes: Any) -> list[str]:
-        """Add messages of the actor; return their execution ids."""
+    def post(
+        self, actor: Actor, count: int = 1, username: str | None = None, **changes: Any
+    ) -> list[str]:
+        """Add messages of the actor, to run as its owner or `username`; return execution ids."""
         now = self.clock.now()
         with self.database.begin() as session:
             ids = []
             for _ in range(count):
-                execution = add_execution(session, actor, message_received_time=now)
+                execution = add_execution(
+                    session,
+                    actor,
+                    executor=username or actor.owner,
+                    username=username or actor.owner,
+                    message_received_time=now,
+                )
                 add_message(session, execution, **changes)
                 ids.append(execution.id)
             return ids
@@ -127,9 +140,12 @@ class World:
         self.clock.push(seconds)
         context = context or self.context
         cancel_tick(context)
-        _plan_and_submit(context)
-        _harvest_and_close(context)
-        _watch(context)
+        harvest_tick(context)
+        plan_and_feed(context)
+        for token in due_arrays(context):
+            submit_array(context, token)
+        settle_arrays(context)
+        watch_slurm(context)
 
     def ticks(self, count: int, seconds: float = 1) -> None:
         """Do several rounds."""
@@ -206,12 +222,29 @@ class World:
         return Hand(self, job.id, index).join()
 
     def work_all(self) -> None:
-        """Let every array task that waits run to its end."""
+        """Let every array task that waits start, and every worker do all that is there to do."""
+        self.work_of(None)
+
+    def work_of(self, username: str | None) -> None:
+        """Do so with one user's alone."""
         for job in list(self.slurm.jobs.values()):
+            if username not in (None, job.username):
+                continue
             for task in job.tasks:
                 if task.state == "PENDING":
                     self.slurm.start(job.id, task.index)
-                    Hand(self, job.id, task.index).run()
+                    hand = Hand(self, job.id, task.index)
+                    try:
+                        self.hands.append(hand.join())
+                    except SpoolError:  # no array.json: the spool was taken back
+                        self.slurm.end(job.id, task.index, "FAILED", "2:0")
+        self.hands = [hand for hand in self.hands if hand.go_on()]
+
+    def leave_all(self) -> None:
+        """Let the workers that wait lose patience."""
+        for hand in self.hands:
+            hand.leave()
+        self.hands.clear()
 
 
 class Hand:
@@ -228,6 +261,7 @@ class Hand:
         self.spool = Spool(str(self.root))
         self.journal = Journal(str(self.root / "journal"), self.name)
         self.todo: list[str] = []
+        self.seen: dict[str, str] = {}  # the actor's state as each message brought it
 
     def join(self) -> Hand:
         self.spool.read_array()
@@ -247,6 +281,8 @@ class Hand:
         if chunk is not None:
             assert not chunk.bad_lines
             self.todo += [message.id for message in chunk.messages]
+            for message in chunk.messages:
+                self.seen[message.id] = message.env["_abaco_actor_state"]
         return chunk
 
     def begin(self) -> str:
@@ -266,26 +302,39 @@ class Hand:
         if self.world.slurm.jobs.get(self.job_id) is self._job:  # its id may be another's by now
             self.world.slurm.end(self.job_id, self.index)
 
-    def run(self, each: Callable[[str], None] = lambda _: None) -> None:
-        """Do all that is there to do; find out that there is nothing, as a real worker does."""
+    def go_on(self) -> bool:
+        """Do all that is there to do, as a real worker does; whether it waits for more then."""
+        if self.world.slurm.jobs.get(self.job_id) is not self._job:
+            return False
+        if self._job.tasks[self.index].state != "RUNNING":
+            return False  # killed, or taken away
         try:
-            self.join()
-        except SpoolError:  # no array.json: the spool was taken back
-            self.world.slurm.end(self.job_id, self.index, "FAILED", "2:0")
-            return
-        self.run_rest(each)
+            while not self.is_told_to_leave():
+                if self.todo:
+                    self.do_next()
+                elif self.claim() is None:
+                    return True
+            self.leave("stop")
+        except Fenced:
+            self.world.slurm.end(self.job_id, self.index, "FAILED", "3:0")
+        return False
 
-    def run_rest(self, each: Callable[[str], None] = lambda _: None) -> None:
+    def is_told_to_leave(self) -> bool:
+        return self.spool.has_order("stop") or self.spool.has_order("leave", str(self.index))
+
+    def run_rest(self) -> None:
         """Work until there is nothing left, and leave."""
         while self.claim():
             while self.todo:
-                if self.spool.has_order("cancel", self.todo[0]):
-                    self.finish(self.todo.pop(0), 143, ended_by="cancel")
-                    continue
-                one = self.begin()
-                each(one)
-                self.finish(one)
+                self.do_next()
         self.leave()
+
+    def do_next(self) -> None:
+        """Run the next message, unless somebody wants it ended."""
+        if self.spool.has_order("cancel", self.todo[0]):
+            self.finish(self.todo.pop(0), 143, ended_by="cancel")
+        else:
+            self.finish(self.begin())
 
 
 def finished(execution_id: str, started_at: float, **changes: Any) -> dict[str, Any]:

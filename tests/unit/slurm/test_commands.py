@@ -27,6 +27,7 @@ from bridge.slurm import JobRow, SlurmCommands
 from bridge.slurm.commands import (
     build_accounting,
     build_cancel,
+    build_cancel_waiting,
     build_states,
     build_submit,
     check_cancel,
@@ -309,6 +310,12 @@ def test_what_was_recorded_is_what_is_run(path: Path) -> None:
 def test_sacct_is_asked_from_a_moment_in_utc() -> None:
     moment = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
     assert "--starttime=2025-12-31T23:30:00" in build_accounting(["x"], moment)
+
+
+def test_tasks_that_wait_are_named_in_one_argument() -> None:
+    assert build_cancel_waiting(12, "bridge-x", [3, 0, 1]) == [
+        "scancel", "--name=bridge-x", "--state=PENDING", "12_[0,1,3]",
+    ]  # fmt: skip
 
 
 class Scripted:

@@ -206,7 +206,7 @@ def upgrade() -> None:
         sa.Column("spool", sa.Text(), nullable=False),
         sa.Column("task_count", sa.Integer(), nullable=False),
         sa.Column("message_count", sa.Integer(), nullable=False),
-        sa.Column("chunk_sizes", sa.JSON(), nullable=False),
+        sa.Column("chunk_count", sa.Integer(), nullable=False),
         sa.Column("fed_chunks", sa.Integer(), nullable=False),
         sa.Column("staged_as", sa.String(length=32), nullable=True),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
@@ -234,6 +234,7 @@ def upgrade() -> None:
         sa.Column("is_standing", sa.Boolean(), nullable=False),
         sa.Column("idle_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("leaving_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stop_ordered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closing_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("drain_requested", sa.Boolean(), nullable=False),
         sa.Column("stop_requested", sa.Boolean(), nullable=False),
@@ -463,6 +464,7 @@ def upgrade() -> None:
         sa.Column(
             "status",
             sa.Enum(
+                "REQUESTED",
                 "READY",
                 "BUSY",
                 "SHUTTING_DOWN",

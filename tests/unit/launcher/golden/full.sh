@@ -3,12 +3,15 @@
 #SBATCH --array=0-11
 #SBATCH --time=1-02:03:04
 #SBATCH --signal=B:TERM@20
-#SBATCH --ntasks=1
+#SBATCH --nodes=2
+#SBATCH --ntasks=8
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4096M
+#SBATCH --gres=gpu:1
 #SBATCH --partition=normal
 #SBATCH --account=physics
 #SBATCH --qos=high
+#SBATCH --constraint=avx512
 #SBATCH --export=NIL
 #SBATCH --chdir=/
 #SBATCH --open-mode=append

@@ -1,0 +1,59 @@
+"""How an actor's messages run as one user at this moment: what a plan and a spool are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.core.batch import KEYS
+from bridge.db import Actor, Array, Image
+from bridge.launcher import build_array_json, build_request
+from bridge.launcher.spool import build_fingerprint, build_shape
+from bridge.scheduler.context import ClusterContext
+from bridge.services.batch import check_batch
+from bridge.services.mounts import mounts_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an array for these messages asks for.
+
+    Attributes:
+        request: of Slurm, see `bridge.launcher.request`.
+        fingerprint: the same for two arrays when a message may go to either.
+    """
+
+    request: dict[str, Any]
+    fingerprint: str
+
+
+def read_recipe(context: ClusterContext, actor: Actor, image: Image, username: str) -> Recipe:
+    """Return the recipe of the actor's messages that run as `username`.
+
+    Raises:
+        InvalidField: the site no longer allows what the actor asks for.
+    """
+    if actor.batch is not None:
+        # The release that wrote the row may not have known them all.
+        batch = {key: actor.batch.get(key) for key in KEYS}
+        check_batch(batch, context.cluster.batch, context.name)
+    request = build_request(context.site, context.cluster, actor)
+    array = Array(sif_path=image.sif_path, request=request, username=username)
+    mounts = user_mounts(context, actor, username)
+    limits = context.site.limits
+    shape = build_shape(array, actor, image, context.cluster, limits, mounts)
+    return Recipe(request, build_fingerprint(shape, array, actor))
+
+
+def build_array(context: ClusterContext, array: Array, actor: Actor, image: Image) -> bytes:
+    """Return the array.json of `array`."""
+    mounts = user_mounts(context, actor, array.username)
+    return build_array_json(array, actor, image, context.cluster, context.site.limits, mounts)
+
+
+def user_mounts(context: ClusterContext, actor: Actor, username: str) -> Sequence[dict[str, str]]:
+    """Return the actor's mounts as this user has them: an executor sees directories of its own."""
+    if username == actor.owner:
+        return actor.mounts
+    return mounts_of(context.site.tenants[actor.tenant], actor.tenant, username)

@@ -1,0 +1,224 @@
+"""Workers: list, ensure a number, delete (abaco_contract.md 3.14, 4.3).
+
+A worker is an array task, real ones alone: REQUESTED while Slurm has not started it, then READY or
+BUSY as its journal says. Abaco starts one when an actor is registered; here an allocation is held
+for nobody until there is a message for it, or an admin asks for workers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from bridge.auth.identity import Identity
+from bridge.core.statuses import ArrayStatus, Level, WorkerStatus
+from bridge.db import Actor, Array, ArrayTask, Image, Worker
+from bridge.errors import InvalidField, NotFound, PermissionDenied
+from bridge.node.names import worker_id
+from bridge.services.access import find_actor
+from bridge.services.rows import find_or_insert
+from bridge.sites import Site
+
+# bridge.harvest's sentence for a worker that Slurm told to end; Slurm may start its task again.
+SIGNALLED = "The worker left: signal."
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """An array task that may still run something.
+
+    Attributes:
+        array: of which.
+        index: which.
+        name: its worker's, ``<task index>.<restart count>``.
+        worker: that worker, None before it has joined.
+        is_leaving: it takes nothing more.
+    """
+
+    array: Array
+    index: int
+    name: str
+    worker: Worker | None
+    is_leaving: bool
+
+    @property
+    def id(self) -> str:
+        """The worker's id; it is the same before and after it has joined."""
+        return worker_id(self.array.id, self.name)
+
+    @property
+    def status(self) -> WorkerStatus:
+        """The worker's status."""
+        return self.worker.status if self.worker else WorkerStatus.REQUESTED
+
+
+@dataclass(frozen=True)
+class ActorWorker:
+    """A worker as it is shown, with the image that it runs."""
+
+    task: LiveTask
+    image: str
+
+
+def find_live_tasks(session: Session, arrays: Collection[Array]) -> dict[str, list[LiveTask]]:
+    """Return the live tasks of `arrays`, none of which has ended, by array id, in order."""
+    ids = [array.id for array in arrays]
+    workers: dict[str, dict[int, Worker]] = defaultdict(dict)
+    for worker in session.scalars(select(Worker).where(Worker.array_id.in_(ids))):
+        index, restart = parse_name(worker.name)
+        known = workers[worker.array_id].get(index)
+        if known is None or parse_name(known.name)[1] < restart:
+            workers[worker.array_id][index] = worker
+    notes: dict[str, dict[int, ArrayTask]] = defaultdict(dict)
+    for note in session.scalars(select(ArrayTask).where(ArrayTask.array_id.in_(ids))):
+        notes[note.array_id][note.task_index] = note
+    found: dict[str, list[LiveTask]] = {}
+    for array in arrays:
+        found[array.id] = tasks = []
+        for index in range(array.task_count):
+            task = _live_task(
+                array, index, workers[array.id].get(index), notes[array.id].get(index)
+            )
+            if task is not None:
+                tasks.append(task)
+    return found
+
+
+def _live_task(
+    array: Array, index: int, worker: Worker | None, note: ArrayTask | None
+) -> LiveTask | None:
+    if note is not None and note.ended_at is not None:
+        return None
+    restart = 0
+    if worker is not None:
+        restart = parse_name(worker.name)[1]
+        if worker.status is WorkerStatus.SHUTTING_DOWN or worker.dead_reason is not None:
+            if worker.fenced_at is None and worker.dead_reason != SIGNALLED:
+                return None  # it left by itself
+            worker, restart = None, restart + 1  # Slurm took it away, and may start it again
+    is_leaving = note is not None and note.leave_requested_at is not None
+    return LiveTask(array, index, f"{index}.{restart}", worker, is_leaving)
+
+
+def parse_name(name: str) -> tuple[int, int]:
+    """Return the task index and the restart count of a worker's name."""
+    index, restart = name.split(".")
+    return int(index), int(restart)
+
+
+def list_workers(
+    session: Session,
+    identity: Identity,
+    actor_id: str,
+    *,
+    limit: int | None = None,
+    skip: int = 0,
+) -> list[ActorWorker]:
+    """Return the actor's workers, those of its oldest array first."""
+    actor = find_actor(session, identity, actor_id, Level.READ)
+    end = None if limit is None else skip + limit
+    return workers_of(session, actor)[skip:end]
+
+
+def workers_of(session: Session, actor: Actor) -> list[ActorWorker]:
+    """Return the actor's workers, less those that take nothing more."""
+    arrays = _working_arrays(session, actor)
+    tasks = find_live_tasks(session, arrays)
+    images = {actor.image_id: actor.image}
+    for array in arrays:
+        if array.image_id not in images:
+            images[array.image_id] = session.get_one(Image, array.image_id).reference
+    return [
+        ActorWorker(task, images[array.image_id])
+        for array in arrays
+        for task in tasks[array.id]
+        if not task.is_leaving
+    ]
+
+
+def _working_arrays(session: Session, actor: Actor) -> Sequence[Array]:
+    return session.scalars(
+        select(Array)
+        .where(
+            Array.actor_id == actor.id,
+            Array.status.in_((ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)),
+            Array.leaving_at.is_(None),
+            Array.stop_requested.is_(False),
+            Array.drain_requested.is_(False),
+        )
+        .order_by(Array.planned_at, Array.id)
+    ).all()
+
+
+def find_worker(
+    session: Session, identity: Identity, actor_id: str, wanted: str, level: Level = Level.READ
+) -> ActorWorker:
+    """Return one worker of the actor.
+
+    Raises:
+        NotFound: the actor has no such worker, or no more.
+    """
+    actor = find_actor(session, identity, actor_id, level)
+    for worker in workers_of(session, actor):
+        if worker.task.id == wanted:
+            return worker
+    raise NotFound("Worker not found.")
+
+
+def ensure_workers(
+    session: Session, identity: Identity, site: Site, actor_id: str, count: int
+) -> tuple[str, int, int]:
+    """Ask for workers until the actor has `count`; they stay when there is nothing to do.
+
+    The scheduler plans them as an array without messages. `max_workers` does not count here, as
+    in Abaco, but the size of one array does.
+
+    Returns:
+        The actor's id, how many are new, and how many there were.
+
+    Raises:
+        PermissionDenied: the caller is no admin.
+        InvalidField: it is more than one array may have.
+    """
+    actor = find_actor(session, identity, actor_id, Level.UPDATE, lock=True)
+    if not identity.is_admin:
+        raise PermissionDenied("Not authorized -- only admins are authorized to update workers.")
+    most = site.clusters[actor.cluster].max_tasks_per_array
+    if count > most:
+        raise InvalidField(f"Invalid num: got {count}, expected at most {most} on this cluster.")
+    present = workers_of(session, actor)
+    if count > len(present):
+        actor.workers_asked = max(actor.workers_asked, count)
+    arrays = {worker.task.array.id for worker in present}
+    session.execute(
+        update(Array).where(Array.id.in_(arrays)).values(is_standing=True, idle_since=None)
+    )
+    return actor.id, max(0, count - len(present)), len(present)
+
+
+def delete_worker(
+    session: Session, identity: Identity, actor_id: str, wanted: str, now: datetime
+) -> None:
+    """Have a worker leave: it ends what it runs and takes nothing more; it is listed no more.
+
+    Raises:
+        NotFound: the actor has no such worker, or no more.
+    """
+    task = find_worker(session, identity, actor_id, wanted, Level.UPDATE).task
+    request_leave(session, task, now)
+
+
+def request_leave(session: Session, task: LiveTask, now: datetime) -> None:
+    """Note that the task's worker is to leave; the scheduler tells it."""
+    key = (task.array.id, task.index)
+    row = find_or_insert(
+        session,
+        lambda: session.get(ArrayTask, key),
+        ArrayTask(array_id=task.array.id, task_index=task.index),
+    )
+    row.leave_requested_at = row.leave_requested_at or now
