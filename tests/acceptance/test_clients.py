@@ -62,7 +62,9 @@ def run(argv: Sequence[str | Path], environment: Mapping[str, str], home: Path) 
 @pytest.mark.parametrize(
     ("client", "script"),
     [
+        ("agavepy", "agavepy_contract.py"),
         ("agavepy", "agavepy_executor.py"),
+        ("tapipy", "tapipy_contract.py"),
     ],
 )
 def test_stock_client(facts: dict[str, Any], client: str, script: str, tmp_path: Path) -> None:
@@ -81,6 +83,23 @@ def test_functions_of_any_kind_through_the_executor_in_the_same_python(
     words += [*engine.limit_options(), f"--volume={HERE}:/clients:ro"]
     words += [tag, "/opt/agavepy/bin/python", "-B", "/clients/agavepy_executor.py"]
     run(engine.argv(*words), {"BRIDGE": json.dumps(inside), "PATH": "/usr/sbin:/usr/bin"}, tmp_path)
+
+
+def test_helpers_of_tapipy_in_the_environment_of_a_container(
+    cluster: Cluster, facts: dict[str, Any], tmp_path: Path
+) -> None:
+    """Emulated: what a container saw is given to tapipy on this machine."""
+    client = cluster.client()
+    actor = cluster.actor(client, "probe", token=True)
+    message = {"a": None, "b": ["it's"]}
+    posted = client.call("POST", f"/{actor}/messages", json=message)
+    log = cluster.log(client, actor, posted["executionId"])
+    environment = json.loads(log.splitlines()[0])["environment"]
+    ours = {"BRIDGE": json.dumps(facts | {"actor": actor, "message": message})}
+    theirs = {name: value for name, value in environment.items() if name.startswith("_abaco")}
+    theirs |= {"MSG": environment["MSG"], "_abaco_api_server": cluster.sandbox.url}
+    run([ensure_environment("tapipy"), HERE / "tapipy_container.py"], theirs | ours, tmp_path)
+    client.call("DELETE", f"/{actor}")
 
 
 def test_requests_of_abaco_cli(facts: dict[str, Any], tmp_path: Path) -> None:

@@ -92,6 +92,13 @@ is "permissions -u" "$(json -X POST --data '{"user": "bob", "level": "READ"}' "$
     jq -r '.result | to_entries[] | [.key, .value] | "\(.[0]) \(.[1])"' | sort | tr '\n' ';')" \
     "alice UPDATE;bob READ;"
 
+# abaco workers ID -n 1 (an administrator), abaco workers ID, abaco workers ID -w W
+TOKEN=$ADMIN_TOKEN ask -X POST -d 'num=1' "$base/$actor/workers" | jq -r .message | grep -q worker
+workers() { ask "$base/$actor/workers" | jq -r '.result | length'; }
+await 60 1 workers
+worker=$(ask "$base/$actor/workers" | jq -r '.result | .[] | .id')
+is "workers -w" "$(ask "$base/$actor/workers/$worker" | jq -r '.result.id')" "$worker"
+
 # abaco version, abaco delete ID
 [ "$(ask "$base?limit=1" | jq -r .version)" != null ]
-is delete "$(ask -X DELETE "$base/$actor" | jq -r .message | cut -c 1-27)" "Actor deleted successfully."
+is delete "$(ask -X DELETE "$base/$actor" | jq -r .message | cut -c 1-26)" "Actor deleted successfully"
