@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import tomllib
+
+from bridge.sandbox.images import CHECKOUT
+from bridge.sandbox.service import read_sandbox_site
+from bridge.sites.model import Site
+from bridge.sites.reference import TABLES, write_reference
+
+
+def test_the_page_is_what_the_models_say() -> None:
+    page = (CHECKOUT / "site_configs" / "README.md").read_text(encoding="utf-8")
+    assert page == write_reference(), (
+        "run: python -m bridge.sites.reference > site_configs/README.md"
+    )
+
+
+def test_every_key_has_a_meaning() -> None:
+    for _, model in TABLES:
+        for name, field in model.model_fields.items():
+            is_table = (model, name) in {(Site, key) for key in ("clusters", "tenants", "limits")}
+            assert field.description or is_table or name == "batch", (model.__name__, name)
+
+
+def test_the_example_has_only_keys_of_the_page() -> None:
+    Site.model_validate(tomllib.loads(read_sandbox_site()))
