@@ -20,7 +20,7 @@ from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
-from bridge.db import Array, ArrayTask, Execution, Worker
+from bridge.db import Actor, Array, ArrayTask, Execution, Worker
 from bridge.errors import SessionError, SlurmError
 from bridge.harvest import has_open, requeue
 from bridge.launcher.context import job_name
@@ -147,6 +147,8 @@ def _lead_out(context: ClusterContext, array_id: str, tasks: Sequence[LiveTask])
         if not array.staged_as:
             chunks |= set(bound_chunks(array))  # nobody has written them, and nobody may any more
         with context.database.begin() as session:
+            # The actor's row first, as everywhere.
+            session.get_one(Actor, array.actor_id, with_for_update={"key_share": True})
             row = session.get_one(Array, array.id, with_for_update=True)
             requeue(session, row, Execution.chunk.in_(chunks), now, in_vain=False)
         return

@@ -21,7 +21,6 @@ from bridge.db import Actor, Array, ArrayTask, Image, Worker
 from bridge.errors import InvalidField, NotFound, PermissionDenied
 from bridge.node.names import worker_id
 from bridge.services.access import find_actor
-from bridge.services.rows import find_or_insert
 from bridge.sites import Site
 
 # bridge.harvest's sentence for a worker that Slurm told to end; Slurm may start its task again.
@@ -210,15 +209,15 @@ def delete_worker(
         NotFound: the actor has no such worker, or no more.
     """
     task = find_worker(session, identity, actor_id, wanted, Level.UPDATE).task
+    # Whoever writes of an array's tasks holds its row, so that none waits for another in a circle.
+    session.get_one(Array, task.array.id, with_for_update=True)
     request_leave(session, task, now)
 
 
 def request_leave(session: Session, task: LiveTask, now: datetime) -> None:
-    """Note that the task's worker is to leave; the scheduler tells it."""
-    key = (task.array.id, task.index)
-    row = find_or_insert(
-        session,
-        lambda: session.get(ArrayTask, key),
-        ArrayTask(array_id=task.array.id, task_index=task.index),
-    )
+    """Note that the task's worker is to leave; the scheduler tells it. The array is locked."""
+    row = session.get(ArrayTask, (task.array.id, task.index))
+    if row is None:
+        row = ArrayTask(array_id=task.array.id, task_index=task.index)
+        session.add(row)
     row.leave_requested_at = row.leave_requested_at or now

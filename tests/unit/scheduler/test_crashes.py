@@ -176,6 +176,20 @@ class TestFeeding:
 
         check(world, ids)
 
+    @pytest.mark.parametrize("point", FEED_POINTS)
+    def test_a_stateful_actor_s_order_outlives_it(self, world: World, point: str) -> None:
+        actor = world.actor(stateless=False)
+        ids = world.post(actor, 4)
+        world.tick()
+        world.work_all()
+        world.tick_until_killed(point)
+        world.work_all()
+        world.leave_all()
+        world.run_dry()
+
+        check(world, ids)
+        assert list(world.starts) == ids
+
     @pytest.mark.parametrize("verb", ["put", "rename"])
     @pytest.mark.parametrize("nth", [1, 2, 3])
     def test_between_any_two_files(self, world: World, verb: str, nth: int) -> None:

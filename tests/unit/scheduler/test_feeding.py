@@ -44,6 +44,33 @@ def idle(world: World, actor: Actor, count: int = 1) -> Array:
     return world.array()
 
 
+def test_the_life_of_workers_on_either_database(each_world: World) -> None:
+    """Planned, fed, told to leave one by one, asked for, drained, ended."""
+    world = each_world
+    actor = world.actor(mean_run_s=600)
+    first = idle(world, actor, 3)
+    ids = world.post(actor, 2)
+    world.tick()
+    world.work_all()
+    world.tick()
+    assert world.statuses(ids) == [GOOD] * 2
+    assert {world.execution(one).array_id for one in ids} == {first.id}
+    assert len(tasks(world, world.array())) == 1
+
+    change(world, actor, workers_asked=3)
+    world.tick()
+    world.work_all()
+    assert [array.task_count for array in world.arrays()] == [3, 2]
+    ids += world.post(actor, 12)
+    world.ticks(2)
+    TestDraining().drain(world, actor)
+    world.ticks(3)
+    world.run_dry(90)
+    assert world.statuses(ids) == [GOOD] * 14
+    assert {world.starts[one] for one in ids} == {1}
+    assert {array.status for array in world.arrays()} == {ArrayStatus.ENDED}
+
+
 class TestFeeding:
     def test_a_message_goes_to_the_worker_that_waits(self, world: World) -> None:
         actor = world.actor()

@@ -28,7 +28,8 @@ def lines(hand: Hand) -> list[dict[str, object]]:
     return [json.loads(line) for line in newest.read_text().splitlines()[1:]]
 
 
-def test_the_next_message_brings_what_the_one_before_left(world: World) -> None:
+def test_the_next_message_brings_what_the_one_before_left(each_world: World) -> None:
+    world = each_world
     actor, ids = counter(world, 3)
     world.tick(0.1)
     hand = world.hand()
