@@ -42,7 +42,7 @@ def list_all() -> Response:
 
 
 @blueprint.post("")
-@describe("create_actor", body=ActorDescription, result=ActorView)
+@describe("create_actor", body=ActorDescription, result=ActorView, gives={"actor_id": "id"})
 def register() -> Response:
     """Register an actor; it becomes READY when its image is on the cluster."""
     here, caller = context(), identity()

@@ -53,6 +53,7 @@ class Description:
     query: Any
     media: Mapping[str, str]
     errors: Mapping[int, str] = field(default_factory=dict)
+    gives: Mapping[str, str] = field(default_factory=dict)
     is_public: bool = False
 
 
@@ -69,6 +70,7 @@ def describe(
     query: Any = None,
     media: Mapping[str, str] | None = None,
     errors: Mapping[int, str] | None = None,
+    gives: Mapping[str, str] | None = None,
     is_public: bool = False,
 ) -> Callable[[View], View]:
     """Return a decorator that notes what a view function takes and gives.
@@ -83,6 +85,8 @@ def describe(
         query: a TypedDict of the query parameters (`PageQuery`, or one that extends it).
         media: media types of the answer other than the envelope's, with what is in them.
         errors: statuses that not every route has, with what they mean here.
+        gives: for what is created here: the path parameter that stands for it in other routes, with
+            the key of the result that it is found under.
         is_public: anybody may ask, without a credential. The application goes by this.
     """
 
@@ -99,6 +103,7 @@ def describe(
             query=query,
             media=media or {},
             errors=errors or {},
+            gives=gives or {},
             is_public=is_public,
         )
         return view

@@ -100,6 +100,7 @@ def purge(actor_id: str) -> Response:
         408: "The execution did not end in time; it goes on.",
         429: "Too many requests wait for executions, or there is no room for a large message.",
     },
+    gives={"execution_id": "execution_id"},
 )
 def post(actor_id: str) -> Response:
     """Queue a message as a new execution; with ``_abaco_synchronous=true`` wait for its outcome.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict, get_type_hints
 
 from flask import Blueprint, Flask, Response, current_app, request
@@ -21,6 +21,7 @@ from bridge.api.context import context
 from bridge.api.describe import BARE, FORM, JSON, Description, describe, description_of
 from bridge.api.paths import PREFIXES, ROOT, case_of
 from bridge.api.schemas import Schemas
+from bridge.core.case import Case, spell
 from bridge.errors import InvalidField
 from bridge.sites import Site
 
@@ -83,12 +84,16 @@ def path_of(rule: Rule, prefix: str) -> str:
 
 def build_document(app: Flask, site: Site, prefix: str) -> dict[str, Any]:
     """Return the document of the routes under `prefix`, and of those that stand outside it."""
-    schemas = Schemas(case_of(prefix, site))
+    case = case_of(prefix, site)
+    schemas = Schemas(case)
     paths: dict[str, dict[str, Any]] = {}
-    for rule, method, description in described_routes(app):
-        if description is not None:
-            operations = paths.setdefault(path_of(rule, prefix), {})
-            operations[method.lower()] = _operation(rule, description, schemas)
+    routes = [(rule, method, about) for rule, method, about in described_routes(app) if about]
+    for rule, method, description in routes:
+        operation = _operation(rule, description, schemas)
+        if description.gives:
+            following = [(other.arguments, about) for other, _, about in routes]
+            operation["responses"]["200"]["links"] = _links(rule, description, following, case)
+        paths.setdefault(path_of(rule, prefix), {})[method.lower()] = operation
     return {
         "openapi": "3.0.3",
         "info": {
@@ -172,6 +177,27 @@ def _responses(rule: Rule, description: Description, schemas: Schemas) -> dict[s
             "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
         }
     return responses
+
+
+def _links(
+    rule: Rule,
+    description: Description,
+    following: Sequence[tuple[set[str], Description]],
+    case: Case,
+) -> dict[str, Any]:
+    """Return the operations that can be asked of what this one creates."""
+    known = {name: f"$request.path.{name}" for name in rule.arguments} | {
+        name: f"$response.body#/result/{spell(key, case)}"
+        for name, key in description.gives.items()
+    }
+    return {
+        about.operation: {
+            "operationId": about.operation,
+            "parameters": {name: known[name] for name in sorted(arguments)},
+        }
+        for arguments, about in following
+        if set(description.gives) <= arguments <= set(known)
+    }
 
 
 def _refusals(rule: Rule) -> dict[int, str]:

@@ -63,7 +63,7 @@ class Schemas:
         self.named: dict[str, Schema] = {}
 
     def of_body(self, hint: Any, *, form: bool = False) -> Schema:
-        """Return the schema of a request's body; a `form` has no place for nested objects."""
+        """Return the schema of a request's body; a `form` has no objects and no nulls."""
         if not (is_typeddict(hint) or dataclasses.is_dataclass(hint)):
             return self.of(hint)
         schema = self._object(hint, spelled=True, drop_nulls=False)
@@ -71,6 +71,8 @@ class Schemas:
             nested = {name for name, part in schema["properties"].items() if _is_nested(part)}
             for name in nested:
                 del schema["properties"][name]
+            for part in schema["properties"].values():
+                part.pop("nullable", None)
             if "required" in schema:
                 schema["required"] = [name for name in schema["required"] if name not in nested]
         return schema
@@ -148,8 +150,8 @@ class Schemas:
             schema = self.of(part)
             is_any = part is Any or get_args(part)[:1] == (Any,)
             if name in about:
-                schema |= _of_field(about[name])
                 is_required = _has_no_default(about[name])
+                schema |= _of_field(about[name]) | ({} if is_required else {"nullable": True})
             if drop_nulls and (is_any or schema.pop("nullable", False)):
                 is_required = False
             properties[key] = schema

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bridge.core import fields as read
-from bridge.core.batch import KEYS, parse_batch
+from bridge.core.batch import KEYS, SCHEMA, parse_batch
 from bridge.core.environment import check_name, check_value
-from bridge.core.images import parse_image
+from bridge.core.images import PATTERN, parse_image
 from bridge.errors import BridgeError, InvalidField
 
 _MEMORY = re.compile(r"(-1|[0-9]{1,15}[bkmg]?)\Z", re.IGNORECASE)
@@ -96,10 +96,29 @@ def _read_environment(value: object) -> dict[str, str]:
     return environment
 
 
+# What the readers above take, in JSON schema's words.
+_SCHEMAS: dict[Callable[[object], Any], dict[str, Any]] = {
+    _read_image: {"pattern": PATTERN, "maxLength": _MAX_IMAGE},
+    _read_type: {"enum": ["none", "bin", "json"]},
+    _read_hints: {"items": {"type": "string", "pattern": r"^[^\"'{}\[\]]*$"}},
+    _read_memory: {"pattern": "^(-1|[0-9]{1,15}[bkmgBKMG]?)$"},
+    _read_workers: {"minimum": 1, "maximum": 2**31 - 1},
+    _read_cpus: {"minimum": -1, "maximum": 2**63 - 1, "not": {"enum": [0]}},
+    _read_lifetime: {"minimum": 1, "maximum": 2**31 - 1},
+    parse_batch: SCHEMA,
+}
+
+
 def _about(
     reader: Callable[[object], Any], text: str, *, nullable: bool = False, many: bool = False
 ) -> dict[str, Any]:
-    return {"reader": reader, "help": text, "nullable": nullable, "many": many}
+    return {
+        "reader": reader,
+        "help": text,
+        "nullable": nullable,
+        "many": many,
+        "schema": _SCHEMAS.get(reader, {}),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

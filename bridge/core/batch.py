@@ -14,7 +14,8 @@ from typing import Any
 from bridge.core.fields import read_object
 
 # One plain word, as an #SBATCH line takes it (bridge.launcher.filters), and never an option.
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:@+=-]{0,63}\Z")
+_WORD_FORM = r"[A-Za-z0-9_][A-Za-z0-9_./:@+=-]{0,63}"
+_WORD = re.compile(rf"{_WORD_FORM}\Z")
 _MOST = 2**31 - 1
 
 
@@ -33,21 +34,43 @@ def _word(value: object) -> str:
     return value
 
 
+# Numbers, with the least that each may be.
+_NUMBERS = {
+    "time_limit": 60,  # of an array task, seconds; Slurm counts in minutes
+    "cpus": 1,  # of a worker, or of each task where there are several
+    "memory": 1,  # of a worker, MiB
+    "gpus": 0,  # of a worker
+    "nodes": 1,  # of one message (MPI)
+    "ntasks": 1,  # Slurm tasks of one message (MPI)
+    "retries": 0,  # how often a message that the cluster lost is run again
+}
+_WORDS = (
+    "partition",
+    "account",
+    "qos",
+    "constraint",  # a node feature
+    "reuse",  # how containers are started (design section 5)
+)
 _READERS: dict[str, Callable[[object], Any]] = {
-    "time_limit": _number(60),  # of an array task, seconds; Slurm counts in minutes
-    "cpus": _number(1),  # of a worker, or of each task where there are several
-    "memory": _number(1),  # of a worker, MiB
-    "gpus": _number(0),  # of a worker
-    "partition": _word,
-    "account": _word,
-    "qos": _word,
-    "constraint": _word,  # a node feature
-    "nodes": _number(1),  # of one message (MPI)
-    "ntasks": _number(1),  # Slurm tasks of one message (MPI)
-    "retries": _number(0),  # how often a message that the cluster lost is run again
-    "reuse": _word,  # how containers are started (design section 5)
+    **{key: _number(least) for key, least in _NUMBERS.items()},
+    **dict.fromkeys(_WORDS, _word),
 }
 KEYS = tuple(_READERS)
+# The same for those who describe it: JSON schema, null standing for a key that is left out.
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{
+            key: {"type": "integer", "minimum": least, "maximum": _MOST, "nullable": True}
+            for key, least in _NUMBERS.items()
+        },
+        **{
+            key: {"type": "string", "pattern": f"^{_WORD_FORM}$", "nullable": True}
+            for key in _WORDS
+        },
+    },
+    "additionalProperties": False,
+}
 
 
 def parse_batch(value: object) -> dict[str, Any] | None:

@@ -6,10 +6,12 @@ ValueError with what is expected.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
+_DIGITS = re.compile(r"[+-]?[0-9]{1,19}\Z")
 
 
 def read_text(value: object) -> str:
@@ -33,11 +35,8 @@ def read_integer(value: object) -> int:
     """Return an integer from a number or its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
-    elif isinstance(value, str) and len(value) < 20:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError("expected an integer") from None
+    elif isinstance(value, str) and _DIGITS.match(value):
+        number = int(value)
     else:
         raise ValueError("expected an integer")
     if abs(number) >= 2**63:

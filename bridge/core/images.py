@@ -11,12 +11,22 @@ from dataclasses import dataclass
 
 from bridge.errors import InvalidField
 
+_NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_TAG_FORM = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST_FORM = r"sha256:[0-9a-f]{64}"
 _REGISTRY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z")
-_PATH = re.compile(
-    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*\Z"
+_PATH = re.compile(rf"{_NAME}(?:/{_NAME})*\Z")
+_TAG = re.compile(rf"{_TAG_FORM}\Z")
+_DIGEST = re.compile(rf"{_DIGEST_FORM}\Z")
+
+# The same grammar as one expression, for those who describe it: a first part with a dot or a port,
+# or localhost, is a registry. A test holds it to what `parse_image` takes.
+PATTERN = (
+    r"^(?:docker://)?"
+    r"(?:(?:localhost|[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z0-9.-]*[A-Za-z0-9])(?::[0-9]{1,5})?/"
+    r"|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}/)?"
+    rf"{_NAME}(?:/{_NAME})*(?::{_TAG_FORM})?(?:@{_DIGEST_FORM})?$"
 )
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)

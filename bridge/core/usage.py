@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.core.actors import MISSING
 from bridge.core.fields import read_integer
@@ -13,13 +14,17 @@ from bridge.errors import InvalidField
 _MOST = {"runtime": 2**31 - 1, "cpu": 2**62, "io": 2**62}
 
 
+def _within(name: str) -> dict[str, Any]:
+    return {"schema": {"minimum": 0, "maximum": _MOST[name]}}
+
+
 @dataclass(frozen=True)
 class Usage:
     """Seconds of run time, nanoseconds of CPU, bytes read and written."""
 
-    runtime: int
-    cpu: int
-    io: int
+    runtime: int = field(metadata=_within("runtime"))
+    cpu: int = field(metadata=_within("cpu"))
+    io: int = field(metadata=_within("io"))
 
 
 def parse_usage(get: Callable[[str], object], spell: Callable[[str], str]) -> Usage:

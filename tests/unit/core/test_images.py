@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from bridge.core.images import parse_image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.images import PATTERN, parse_image
 from bridge.errors import InvalidField
 
 DIGEST = "sha256:" + "a" * 64
@@ -41,3 +45,25 @@ def test_normal_form(text, normal):
 def test_what_is_no_reference(text):
     with pytest.raises(InvalidField, match="Invalid image reference"):
         parse_image(text)
+
+
+NAMES = st.sampled_from(["a", "a.b", "a_b", "a__b", "a---b", "A", "a..b", "-a", "", "localhost"])
+HOSTS = st.sampled_from(["", "h.io/", "H-1.x:5000/", "localhost/", "H/", "h:1/", "h:/", "a../"])
+TAGS = st.sampled_from(["", ":1.0", ":", ":_", ":-", "@sha256:" + "0" * 64, "@x", ":1@sha256:0"])
+
+
+@given(
+    st.one_of(
+        st.tuples(st.sampled_from(["", "docker://"]), HOSTS, NAMES, st.just("/"), NAMES, TAGS).map(
+            "".join
+        ),
+        st.tuples(HOSTS, NAMES, TAGS).map("".join),
+    )
+)
+def test_the_pattern_describes_what_is_parsed(text):
+    try:
+        parse_image(text)
+    except InvalidField:
+        assert not re.match(PATTERN, text)
+    else:
+        assert re.match(PATTERN, text)
