@@ -10,10 +10,12 @@ from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import Fields, read_field, read_fields, read_page
+from bridge.api.schemas import With
 from bridge.api.views import AliasView, show_alias
 from bridge.core.actors import MISSING
 from bridge.core.case import spell_object
 from bridge.core.fields import read_text
+from bridge.core.names import ALIAS_PATTERN
 from bridge.core.statuses import Level
 from bridge.db import Alias
 from bridge.errors import InvalidField
@@ -36,7 +38,7 @@ class _UpdateBody(TypedDict):
 
 
 class _Body(_UpdateBody):
-    alias: Annotated[str, "The name, unique in the tenant."]
+    alias: Annotated[str, With(pattern=ALIAS_PATTERN), "The name, unique in the tenant."]
 
 
 @blueprint.get("")
@@ -52,7 +54,13 @@ def list_all() -> Response:
 
 
 @blueprint.post("")
-@describe("create_alias", body=_Body, result=AliasView)
+@describe(
+    "create_alias",
+    body=_Body,
+    result=AliasView,
+    errors={404: "There is no such actor."},
+    gives={"alias": "alias"},
+)
 def create() -> Response:
     """Name an actor on which the caller has UPDATE."""
     here = context()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from flask import request
 
 from bridge.api.parsing import parse_json
+from bridge.api.schemas import With
 from bridge.core.messages import PostedMessage, check_key, json_message, text_message
 from bridge.errors import InvalidField, PayloadTooLarge, RequestError, UnsupportedMedia
 from bridge.services.messages import NewMessage, check_environment
@@ -20,17 +21,21 @@ from bridge.sites.model import Limits
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 _NAMES = frozenset({"message", "environment", "idempotency_key", "idempotencyKey"})
+KEY = With(pattern="^[!-~]{1,128}$")  # bridge.core.messages.check_key
+_NOT_NULL = With(**{"not": {"enum": [None]}})
 
 
 class BatchItem(TypedDict):
     """One message of a batch, where it is more than a text."""
 
-    message: Annotated[Any, "A text; or a JSON object, as which the container gets it."]
+    message: Annotated[Any, _NOT_NULL, "A text; or a JSON object, as which the container gets it."]
     environment: NotRequired[
-        Annotated[dict[str, str | float | bool], "Variables of this message; they win."]
+        Annotated[dict[str, str | float | bool] | None, "Variables of this message; they win."]
     ]
     idempotency_key: NotRequired[
-        Annotated[str, "Messages to an actor under the same key of yours are queued once."]
+        Annotated[
+            str | None, KEY, "Messages to an actor under the same key of yours are queued once."
+        ]
     ]
 
 

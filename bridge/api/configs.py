@@ -11,9 +11,11 @@ from bridge.api.context import case, context, identity
 from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import read_field, read_fields, read_page
+from bridge.api.schemas import With
 from bridge.api.views import ConfigView, show_config
 from bridge.core.case import spell_object
 from bridge.core.fields import read_boolean, read_text
+from bridge.core.names import CONFIG_PATTERN
 from bridge.core.statuses import Level
 from bridge.db import Config
 from bridge.services.configs import (
@@ -32,7 +34,11 @@ _MISSING = "Invalid config description. Missing required field:"
 
 
 class _Body(TypedDict):
-    name: Annotated[str, "Unique in the tenant. In a PUT the one in the URL counts."]
+    name: Annotated[
+        str,
+        With(pattern=CONFIG_PATTERN),
+        "Unique in the tenant. In a PUT the one in the URL counts.",
+    ]
     value: Annotated[str, "At most 64 KiB."]
     is_secret: Annotated[bool, "Whether it is encrypted at rest, and never shown again."]
     actors: Annotated[str, "Ids and aliases of actors, with commas between them."]
@@ -51,7 +57,13 @@ def list_all() -> Response:
 
 
 @blueprint.post("")
-@describe("create_config", body=_Body, result=ConfigView)
+@describe(
+    "create_config",
+    body=_Body,
+    result=ConfigView,
+    errors={404: "One of the actors does not exist."},
+    gives={"name": "name"},
+)
 def create() -> Response:
     """Give actors a named value, in their containers' variable ``_actor_configs``.
 

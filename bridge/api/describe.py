@@ -53,6 +53,7 @@ class Description:
     query: Any
     media: Mapping[str, str]
     errors: Mapping[int, str] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
     gives: Mapping[str, str] = field(default_factory=dict)
     is_public: bool = False
 
@@ -70,6 +71,7 @@ def describe(
     query: Any = None,
     media: Mapping[str, str] | None = None,
     errors: Mapping[int, str] | None = None,
+    headers: Mapping[str, Any] | None = None,
     gives: Mapping[str, str] | None = None,
     is_public: bool = False,
 ) -> Callable[[View], View]:
@@ -85,6 +87,7 @@ def describe(
         query: a TypedDict of the query parameters (`PageQuery`, or one that extends it).
         media: media types of the answer other than the envelope's, with what is in them.
         errors: statuses that not every route has, with what they mean here.
+        headers: headers that mean something here, each with its hint.
         gives: for what is created here: the path parameter that stands for it in other routes, with
             the key of the result that it is found under.
         is_public: anybody may ask, without a credential. The application goes by this.
@@ -103,6 +106,7 @@ def describe(
             query=query,
             media=media or {},
             errors=errors or {},
+            headers=headers or {},
             gives=gives or {},
             is_public=is_public,
         )

@@ -104,6 +104,7 @@ def logs(actor_id: str, execution_id: str) -> Response:
     if is_search():
         message = "Logs search completed successfully."
         return answer_search("logs", message, actor_id=actor_id, execution_id=execution_id)
+    read_page()  # what is no page is refused, though one log has no pages
     here, to = context(), links()
     with here.database.read() as session:
         actor, execution = find_execution(session, identity(), actor_id, execution_id, Level.READ)

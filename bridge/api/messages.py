@@ -6,15 +6,16 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from flask import Blueprint, Response, request
 
-from bridge.api.batch_body import NDJSON, BatchItem, read_batch
+from bridge.api.batch_body import KEY, NDJSON, BatchItem, read_batch
 from bridge.api.context import case, context, identity, links
-from bridge.api.describe import describe
+from bridge.api.describe import FORM, describe
 from bridge.api.envelope import success
 from bridge.api.message_body import read_message
+from bridge.api.schemas import With
 from bridge.api.views import BatchView, MailboxView, PostedView, PurgedView
 from bridge.core.case import spell, spell_object
 from bridge.core.messages import BINARY, check_key
@@ -46,14 +47,16 @@ _DONE = "The request was successful"
 _PLACES = threading.BoundedSemaphore(4)
 
 
-class _Body(TypedDict, total=False):
-    message: Annotated[str, "The message; without it the whole JSON body is."]
+class _Form(TypedDict):
+    message: Annotated[str, With(minLength=1), "The message."]
+
+
+_Json = Annotated[Any, "The message; of an object with a key `message` only what stands there."]
 
 
 class _Query(TypedDict, total=False):
     _abaco_synchronous: Annotated[
-        Literal["true", "false"],
-        "Whether to wait, and answer with the first result or, at the end, with the log.",
+        str, "With `true`: wait, and answer with the first result or, at the end, with the log."
     ]
 
 
@@ -88,9 +91,10 @@ def purge(actor_id: str) -> Response:
 @blueprint.post("")
 @describe(
     "send_message",
-    body=_Body,
-    body_media={BINARY: bytes},
+    body=_Json,
+    body_media={FORM: _Form, BINARY: bytes},
     query=_Query,
+    headers={"Idempotency-Key": Annotated[str, KEY, "Under one key one message is queued."]},
     result=PostedView,
     media={
         BINARY: "With `_abaco_synchronous=true`: the first result, as soon as there is one.",
@@ -141,7 +145,7 @@ def post(actor_id: str) -> Response:
 @blueprint.post("/batch")
 @describe(
     "send_message_batch",
-    body=list[str | BatchItem],
+    body=Annotated[list[str | BatchItem], With(minItems=1)],
     body_media={NDJSON: str},
     result=BatchView,
 )

@@ -36,14 +36,22 @@ _ALIAS_LEVELS = _LEVELS[:-1]  # Abaco 1.5: an alias's nonce cannot give UPDATE
 _MAX_DESCRIPTION = 4096
 
 
-class NonceBody(TypedDict, total=False):
-    """What is asked of a nonce; every field has a default."""
+class AliasNonceBody(TypedDict, total=False):
+    """What is asked of an alias's nonce; every field has a default."""
 
-    level: Annotated[Level, "EXECUTE where none is given; no UPDATE for an alias's."]
+    level: Annotated[str, With(enum=[*_ALIAS_LEVELS]), "EXECUTE where none is given."]
     max_uses: Annotated[
-        int, With(minimum=-1), "How often it can be used; -1, the default, for no limit."
+        int,
+        With(minimum=-1, **{"not": {"enum": [0]}}),
+        "How often it can be used; -1, the default, for no limit.",
     ]
     description: Annotated[str, With(maxLength=_MAX_DESCRIPTION)]
+
+
+class NonceBody(AliasNonceBody, total=False):
+    """What is asked of an actor's nonce; every field has a default."""
+
+    level: Annotated[str, With(enum=[*_LEVELS]), "EXECUTE where none is given."]
 
 
 @blueprint.get("/<actor_id>/nonces")
@@ -54,7 +62,13 @@ def of_actor(actor_id: str) -> Response:
 
 
 @blueprint.post("/<actor_id>/nonces")
-@describe("create_nonce", body=NonceBody, body_required=False, result=NonceView)
+@describe(
+    "create_nonce",
+    body=NonceBody,
+    body_required=False,
+    result=NonceView,
+    gives={"nonce_id": "id"},
+)
 def create_for_actor(actor_id: str) -> Response:
     """Make a nonce: a credential that stands for the caller at this actor, up to a level."""
     return _create(actor_id, "Actor", is_alias=False)
@@ -82,7 +96,13 @@ def of_alias(alias: str) -> Response:
 
 
 @blueprint.post("/aliases/<alias>/nonces")
-@describe("create_alias_nonce", body=NonceBody, body_required=False, result=NonceView)
+@describe(
+    "create_alias_nonce",
+    body=AliasNonceBody,
+    body_required=False,
+    result=NonceView,
+    gives={"nonce_id": "id"},
+)
 def create_for_alias(alias: str) -> Response:
     """Make a nonce that holds where the alias stands in the URL, whatever actor it points at."""
     return _create(alias, "Alias", is_alias=True)

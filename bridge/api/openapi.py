@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict, get_type_hints
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.routing import Rule
@@ -20,9 +20,10 @@ from bridge import __version__
 from bridge.api.context import context
 from bridge.api.describe import BARE, FORM, JSON, Description, describe, description_of
 from bridge.api.paths import PREFIXES, ROOT, case_of
-from bridge.api.schemas import Schemas
+from bridge.api.schemas import Schemas, With
 from bridge.core.case import Case, spell
 from bridge.errors import InvalidField
+from bridge.services.search import TYPES
 from bridge.sites import Site
 
 blueprint = Blueprint("openapi", __name__)
@@ -38,8 +39,10 @@ _PATH_PARAMETERS = {
     "alias": "An alias.",
     "name": "A config's name.",
     "asset": "A file's name.",
-    "search_type": "What is searched: actors, executions, workers or logs.",
+    "search_type": "What is searched.",
 }
+# Of the others any text may be asked for.
+_PATH_SCHEMAS = {"search_type": {"enum": list(TYPES)}}
 _REFUSALS = {
     400: "The request is not valid, carries no credential that holds, or is not allowed.",
     404: "There is no such thing, or not for this tenant.",
@@ -48,7 +51,7 @@ _REFUSALS = {
 
 
 class _Query(TypedDict, total=False):
-    prefix: str
+    prefix: Annotated[str, With(enum=[*PREFIXES], default=ROOT)]
 
 
 @blueprint.get("/openapi.json")
@@ -138,15 +141,16 @@ def _parameters(rule: Rule, description: Description, schemas: Schemas) -> list[
             "in": "path",
             "required": True,
             "description": _PATH_PARAMETERS[name],
-            "schema": {"type": "string", "minLength": 1},
+            "schema": {"type": "string", "minLength": 1} | _PATH_SCHEMAS.get(name, {}),
         }
         for name in _VARIABLE.findall(rule.rule)
     ]
-    if description.query is not None:
-        for name, hint in get_type_hints(description.query, include_extras=True).items():
+    query = get_type_hints(description.query, include_extras=True) if description.query else {}
+    for place, hints in (("query", query), ("header", description.headers)):
+        for name, hint in hints.items():
             schema = schemas.of(hint)
             about = schema.pop("description", "")
-            parameters.append({"name": name, "in": "query", "schema": schema, "description": about})
+            parameters.append({"name": name, "in": place, "schema": schema, "description": about})
     return parameters
 
 
@@ -158,7 +162,7 @@ def _body(description: Description, schemas: Schemas) -> dict[str, Any]:
         if "properties" in schema:
             content[FORM] = {"schema": schemas.of_body(description.body, form=True)}
     for media, hint in description.body_media.items():
-        content[media] = {"schema": schemas.of_body(hint)}
+        content[media] = {"schema": schemas.of_body(hint, form=media == FORM)}
     return content
 
 

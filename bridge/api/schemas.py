@@ -32,6 +32,9 @@ Schema: TypeAlias = dict[str, Any]
 SPELLED = object()
 
 
+_BOOLEANS_OF_FORMS = ("true", "false", "True", "False", "1", "0")  # bridge.core.fields
+
+
 class With:
     """Further keywords of a schema, for `Annotated`, which wants something that can be hashed."""
 
@@ -67,12 +70,18 @@ class Schemas:
         if not (is_typeddict(hint) or dataclasses.is_dataclass(hint)):
             return self.of(hint)
         schema = self._object(hint, spelled=True, drop_nulls=False)
+        required = schema.get("required", ())
+        for name, part in schema["properties"].items():
+            if name not in required:
+                part["nullable"] = True  # the same as leaving it out
         if form:
             nested = {name for name, part in schema["properties"].items() if _is_nested(part)}
             for name in nested:
                 del schema["properties"][name]
             for part in schema["properties"].values():
                 part.pop("nullable", None)
+                if part.get("type") == "boolean":
+                    part |= {"type": "string", "enum": list(_BOOLEANS_OF_FORMS)}
             if "required" in schema:
                 schema["required"] = [name for name in schema["required"] if name not in nested]
         return schema
@@ -151,7 +160,7 @@ class Schemas:
             is_any = part is Any or get_args(part)[:1] == (Any,)
             if name in about:
                 is_required = _has_no_default(about[name])
-                schema |= _of_field(about[name]) | ({} if is_required else {"nullable": True})
+                schema |= _of_field(about[name])
             if drop_nulls and (is_any or schema.pop("nullable", False)):
                 is_required = False
             properties[key] = schema

@@ -19,13 +19,16 @@ _PATH = re.compile(rf"{_NAME}(?:/{_NAME})*\Z")
 _TAG = re.compile(rf"{_TAG_FORM}\Z")
 _DIGEST = re.compile(rf"{_DIGEST_FORM}\Z")
 
-# The same grammar as one expression, for those who describe it: a first part with a dot or a port,
-# or localhost, is a registry. A test holds it to what `parse_image` takes.
+# The same grammar as one expression, for those who describe it: of several parts, a first one with
+# a dot or a port, or localhost, is a registry. A test holds it to what `parse_image` takes.
+_FIRST = (
+    r"(?:(?:localhost|[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z0-9.-]*[A-Za-z0-9])(?::[0-9]{1,5})?"
+    r"|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}"
+    r"|[a-z0-9]+(?:(?:__?|-+)[a-z0-9]+)*)"
+)
 PATTERN = (
-    r"^(?:docker://)?"
-    r"(?:(?:localhost|[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z0-9.-]*[A-Za-z0-9])(?::[0-9]{1,5})?/"
-    r"|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}/)?"
-    rf"{_NAME}(?:/{_NAME})*(?::{_TAG_FORM})?(?:@{_DIGEST_FORM})?$"
+    rf"^(?:docker://)?(?:{_NAME}|{_FIRST}/{_NAME}(?:/{_NAME})*)"
+    rf"(?::{_TAG_FORM})?(?:@{_DIGEST_FORM})?$"
 )
 
 

@@ -20,6 +20,16 @@ _FORBIDDEN_IN_CONFIGS = ":/?#[]@!$&'()*+,;= "
 _FORBIDDEN_IN_ALIASES = '\\"' + _FORBIDDEN_IN_CONFIGS
 
 
+def _pattern(forbidden: str) -> str:
+    marks = "".join(f"\\{mark}" if mark in "\\]^-[" else mark for mark in forbidden)
+    return f"^[^{marks}\\x00-\\x1f\\x7f-\\x9f]{{1,{MAX_NAME}}}$"
+
+
+# What the two checks below take, as closely as a regular expression says it.
+ALIAS_PATTERN = _pattern(_FORBIDDEN_IN_ALIASES)
+CONFIG_PATTERN = _pattern(_FORBIDDEN_IN_CONFIGS)
+
+
 def is_name(text: str) -> bool:
     """Whether there may be an alias or a config called `text`; asked before the database is."""
     return 0 < len(text) <= MAX_NAME and text.isprintable()

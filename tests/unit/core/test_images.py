@@ -47,7 +47,9 @@ def test_what_is_no_reference(text):
         parse_image(text)
 
 
-NAMES = st.sampled_from(["a", "a.b", "a_b", "a__b", "a---b", "A", "a..b", "-a", "", "localhost"])
+NAMES = st.sampled_from(
+    ["a", "a.b", "a.b_c", "a_b", "a__b", "a---b", "A", "a..b", "-a", "", "localhost"]
+)
 HOSTS = st.sampled_from(["", "h.io/", "H-1.x:5000/", "localhost/", "H/", "h:1/", "h:/", "a../"])
 TAGS = st.sampled_from(["", ":1.0", ":", ":_", ":-", "@sha256:" + "0" * 64, "@x", ":1@sha256:0"])
 
