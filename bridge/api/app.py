@@ -6,6 +6,7 @@ from flask import Flask, Response, current_app, g, request
 
 from bridge.api import (
     actors,
+    admin,
     aliases,
     configs,
     cors,
@@ -50,6 +51,7 @@ _RESOURCES = (
     docs,
     tapis,
     utilization,
+    admin,
     metrics,
 )
 

@@ -261,7 +261,9 @@ class Array(Base):
         CheckConstraint("status <> 'SUBMITTED' or array_job_id is not null",
                         name="submitted_has_job"),
         CheckConstraint("(status = 'ENDED') = (ended_at is not null)", name="ended_has_time"),
-        Index("ix_arrays_live", "status", sqlite_where=text("status <> 'ENDED'"),
+        # Two of them: SQLite does not see that an array with a given status has not ENDED.
+        Index("ix_arrays_status", "status"),
+        Index("ix_arrays_live", "actor_id", sqlite_where=text("status <> 'ENDED'"),
               postgresql_where=text("status <> 'ENDED'")),
     )  # fmt: skip
 

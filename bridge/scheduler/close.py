@@ -145,7 +145,7 @@ def _end(context: ClusterContext, token: str, *, certain: bool) -> None:
         in_vain = array.array_job_id is not None and not has_started(session, its_own)
         for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
             # What may run still is not run again.
-            whose, why = Execution.worker_id == worker.id, worker.dead_reason or lost
+            whose, why = its_own & (Execution.worker_id == worker.id), worker.dead_reason or lost
             end_lost(session, whose, why, now, retries=certain and not array.failed)
             worker.settled, worker.status = True, WorkerStatus.SHUTTING_DOWN
         if array.failed or not certain:  # what may have run is not run again

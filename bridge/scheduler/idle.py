@@ -20,7 +20,7 @@ from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
-from bridge.db import Actor, Array, ArrayTask, Execution, Worker
+from bridge.db import IS_OPEN, Actor, Array, ArrayTask, Execution, Worker
 from bridge.errors import SessionError, SlurmError
 from bridge.harvest import has_open, requeue
 from bridge.launcher.context import job_name
@@ -66,9 +66,7 @@ def idle_tick(context: ClusterContext) -> None:
             log.warning("not led out: %s", error.message, extra={"facts": {"array": array.id}})
 
 
-_HAS_OPEN = exists().where(
-    Execution.array_id == Array.id, Execution.status.in_(("SUBMITTED", "RUNNING"))
-)
+_HAS_OPEN = exists().where(Execution.array_id == Array.id, IS_OPEN)
 
 
 def _read_cramped(session: Session, context: ClusterContext) -> set[str]:

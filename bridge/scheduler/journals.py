@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
-from bridge.core.statuses import ArrayStatus, ExecutionStatus, WorkerStatus
-from bridge.db import Array, Execution, Worker
+from bridge.core.statuses import ArrayStatus, WorkerStatus
+from bridge.db import IS_OPEN, Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError
 from bridge.harvest import Finished, Progress, Record, Results, apply_records, parse_records
 from bridge.node.journal import MAX_LINE_BYTES
@@ -176,7 +176,7 @@ def _open_ones(context: ClusterContext, array: Array, ids: Sequence[str]) -> Seq
             select(Execution.id).where(
                 Execution.array_id == array.id,
                 Execution.id.in_(ids),
-                Execution.status.in_((ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING)),
+                IS_OPEN,
             )
         ).all()
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from bridge.core.ids import new_token
 from bridge.core.plans import ArrayPlan, Feed, Live, PackingRules, Waiting, plan_round
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus
-from bridge.db import Actor, Array, Execution, Image
+from bridge.db import IS_OPEN, Actor, Array, Execution, Image
 from bridge.errors import InvalidField
 from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
@@ -30,7 +30,6 @@ from bridge.sites import Cluster
 log = logging.getLogger(__name__)
 
 _QUEUED = (Execution.status == ExecutionStatus.SUBMITTED) & Execution.array_id.is_(None)
-_OPEN = Execution.status.in_((ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING))
 # Executions of one actor that are ended in one transaction.
 REFUSED_AT_ONCE = 1000
 
@@ -136,7 +135,7 @@ def _read_lives(session: Session, context: ClusterContext, queues: _Queues) -> l
     tasks = find_live_tasks(session, arrays)
     rows = session.execute(
         select(Execution.array_id, func.count())
-        .where(_OPEN, Execution.array_id.in_([array.id for array in arrays]))
+        .where(IS_OPEN, Execution.array_id.in_([array.id for array in arrays]))
         .group_by(Execution.array_id)
     )
     open_counts: dict[str | None, int] = {row[0]: row[1] for row in rows}
@@ -247,7 +246,7 @@ def _must_wait(session: Session, actor: Actor) -> bool:
     query = (
         select(Execution.seq)
         .join(Array, Array.id == Execution.array_id)
-        .where(_OPEN, Array.actor_id == actor.id, Array.status != ArrayStatus.ENDED)
+        .where(IS_OPEN, Array.actor_id == actor.id, Array.status != ArrayStatus.ENDED)
         .limit(1)
     )
     return not actor.stateless and session.execute(query).first() is not None

@@ -98,7 +98,8 @@ def settle_worker(
         if row.settled:
             return
         row.settled = True
-        its_own = Execution.worker_id == worker.id
+        # With the array, whose executions an index has.
+        its_own = (Execution.array_id == array.id) & (Execution.worker_id == worker.id)
         # One that was told to leave has not failed.
         in_vain = row.dead_reason not in TOLD and not has_started(session, its_own)
         lost = end_lost(session, its_own, reason, now, retries=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from bridge.core.statuses import ArrayStatus
+from tests.factories.statements import recorded_scans
 from tests.unit.scheduler.world import GOOD, QUEUED, RUNNING, World
 
 
@@ -39,6 +40,18 @@ def test_many_messages_are_run_once_each(world: World) -> None:
     assert world.statuses(ids) == [GOOD] * 150
     assert world.starts == dict.fromkeys(ids, 1)
     assert len(world.arrays()) == 1
+
+
+def test_no_history_is_read(world: World) -> None:
+    """Of the tables that only grow every statement reads by an index."""
+    actor = world.actor()
+    ids = world.post(actor, 20)
+    with recorded_scans(world.database) as scans:
+        world.run_dry()
+    assert world.statuses(ids) == [GOOD] * 20
+    assert not {"executions", "messages", "arrays", "workers", "logs", "results"}.intersection(
+        scans
+    )
 
 
 def test_a_burst_is_one_array(world: World) -> None:

@@ -258,11 +258,12 @@ def upgrade() -> None:
     with op.batch_alter_table("arrays", schema=None) as batch_op:
         batch_op.create_index(
             "ix_arrays_live",
-            ["status"],
+            ["actor_id"],
             unique=False,
             sqlite_where=sa.text("status <> 'ENDED'"),
             postgresql_where=sa.text("status <> 'ENDED'"),
         )
+        batch_op.create_index("ix_arrays_status", ["status"], unique=False)
 
     op.create_table(
         "events",
@@ -725,6 +726,7 @@ def downgrade() -> None:
 
     op.drop_table("events")
     with op.batch_alter_table("arrays", schema=None) as batch_op:
+        batch_op.drop_index("ix_arrays_status")
         batch_op.drop_index(
             "ix_arrays_live",
             sqlite_where=sa.text("status <> 'ENDED'"),
