@@ -23,7 +23,7 @@ from bridge.api.paths import PREFIXES, ROOT, case_of
 from bridge.api.schemas import Schemas, With
 from bridge.core.case import Case, spell
 from bridge.errors import InvalidField
-from bridge.services.search import TYPES
+from bridge.services.search import NAMES
 from bridge.sites import Site
 
 blueprint = Blueprint("openapi", __name__)
@@ -42,7 +42,7 @@ _PATH_PARAMETERS = {
     "search_type": "What is searched.",
 }
 # Of the others any text may be asked for.
-_PATH_SCHEMAS = {"search_type": {"enum": list(TYPES)}}
+_PATH_SCHEMAS = {"search_type": {"enum": list(NAMES)}}
 _REFUSALS = {
     400: "The request is not valid, carries no credential that holds, or is not allowed.",
     404: "There is no such thing, or not for this tenant.",

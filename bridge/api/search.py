@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict
 
 from flask import Blueprint, Response, request
+from sqlalchemy.orm import Session
 
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
@@ -16,17 +17,29 @@ from bridge.api.views import (
     ActorView,
     FoundExecutionView,
     FoundLogView,
+    FoundWorkerView,
     show_actor,
     show_found_execution,
     show_found_log,
+    show_found_worker,
 )
 from bridge.core.case import spell_keys
-from bridge.core.search import parse_search
+from bridge.core.search import Search, parse_search
 from bridge.core.statuses import Level
+from bridge.db import Actor
 from bridge.errors import InvalidField
 from bridge.services.access import find_actor
 from bridge.services.executions import find_execution
-from bridge.services.search import DEFAULT_LIMIT, MAX_LIMIT, TYPES, search_records
+from bridge.services.search import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    NAMES,
+    TYPES,
+    Found,
+    fields_of,
+    search_records,
+    search_workers,
+)
 
 blueprint = Blueprint("search", __name__, url_prefix="/actors/search")
 
@@ -71,8 +84,19 @@ class FoundLogs(TypedDict):
     search: Annotated[list[FoundLogView], SPELLED]
 
 
+class FoundWorkers(TypedDict):
+    """Workers that were searched for."""
+
+    _metadata: Annotated[MetadataView, SPELLED]
+    search: Annotated[list[FoundWorkerView], SPELLED]
+
+
 @blueprint.get("/<search_type>")
-@describe("search_database", query=SearchQuery, result=FoundActors | FoundExecutions | FoundLogs)
+@describe(
+    "search_database",
+    query=SearchQuery,
+    result=FoundActors | FoundExecutions | FoundWorkers | FoundLogs,
+)
 def search(search_type: str) -> Response:
     """Search the actors that the caller may read, their executions, workers or logs.
 
@@ -81,9 +105,9 @@ def search(search_type: str) -> Response:
     it. `.in` takes a JSON list, `.between` two values with a comma, `.like` a regular expression
     without look-around and back-references. Dates are of any precision from the year on.
     """
-    if search_type not in TYPES:
+    if search_type not in NAMES:
         raise InvalidField(
-            f"Invalid search type: got {search_type[:64]!r}, expected one of: {', '.join(TYPES)}."
+            f"Invalid search type: got {search_type[:64]!r}, expected one of: {', '.join(NAMES)}."
         )
     return answer_search(search_type, "Search completed successfully.")
 
@@ -102,29 +126,25 @@ def answer_search(
         InvalidField: the query has a key that is no field, or a value that does not fit it.
         QueryTooCostly: it would take too long, or find too much at once.
     """
-    here = context()
-    searchable = TYPES[search_type]
     page = {"limit": DEFAULT_LIMIT, "skip": 0} | read_page()
     page["limit"] = min(page["limit"], MAX_LIMIT)
     filters = ((k, v) for k, v in request.args.items(multi=True) if k not in _NO_FILTERS)
-    wanted = parse_search(filters, searchable.fields)
-    with here.database.read() as session:
+    wanted = parse_search(filters, fields_of(search_type))
+    with context().database.read() as session:
         actor = None
         if actor_id is not None:
             actor = find_actor(session, identity(), actor_id, Level.READ)
         if actor is not None and execution_id is not None:
             find_execution(session, identity(), actor.id, execution_id, Level.READ)
-        found = search_records(
-            session, identity(), searchable, wanted, _shower(search_type), here.now(),
-            actor=actor, execution_id=execution_id, **page,
-        )  # fmt: skip
+        found = _search(session, search_type, wanted, page, actor, execution_id)
     metadata = {
         "total_count": found.total,
         "records_skipped": page["skip"],
         "record_limit": page["limit"],
         "count_returned": len(found.records),
     }
-    return success({"_metadata": spell_keys(metadata, case()), "search": found.records}, message)
+    shown = [spell_keys(record, case()) for record in found.records]  # nulls kept in both cases
+    return success({"_metadata": spell_keys(metadata, case()), "search": shown}, message)
 
 
 _SHOWN: dict[str, Callable[..., Any]] = {
@@ -134,7 +154,25 @@ _SHOWN: dict[str, Callable[..., Any]] = {
 }
 
 
-def _shower(search_type: str) -> Callable[..., Mapping[str, Any]]:
-    """Return what makes of a row of this type what is shown, nulls kept in both cases."""
-    show, to, spelling = _SHOWN[search_type], links(), case()
-    return lambda *row: spell_keys(show(*row, to), spelling)
+def _search(
+    session: Session,
+    search_type: str,
+    wanted: Search,
+    page: Mapping[str, int],
+    actor: Actor | None,
+    execution_id: str | None,
+) -> Found:
+    if search_type == "workers":
+        return search_workers(session, identity(), wanted, show_found_worker, actor=actor, **page)
+    show, to = _SHOWN[search_type], links()
+    return search_records(
+        session,
+        identity(),
+        TYPES[search_type],
+        wanted,
+        lambda *row: show(*row, to),
+        context().now(),
+        actor=actor,
+        execution_id=execution_id,
+        **page,
+    )

@@ -178,6 +178,23 @@ class LogsView(TypedDict):
     _links: dict[str, str]
 
 
+class FoundWorkerView(TypedDict):
+    """A worker that was searched for (3.13). Times that have not come are the text `None`."""
+
+    id: str
+    actor_id: str
+    status: WorkerStatus
+    image: str
+    ch_name: str
+    location: Annotated[str | None, "The node, once it has started."]
+    cid: Annotated[str | None, "The array task as Slurm names it, once it has started."]
+    host_id: str | None
+    host_ip: str
+    create_time: Moment
+    last_execution_time: str
+    last_health_check_time: str
+
+
 class WorkerView(TypedDict):
     """A worker (4.3): one array task. Times that have not come are the text `None`, as in Abaco."""
 
@@ -419,6 +436,25 @@ def show_worker(worker: ActorWorker) -> WorkerView:
         "last_execution_time": format_optional(row.last_execution_time if row else None) or "None",
         "last_health_check_time": format_optional(row.last_health_check_time if row else None)
         or "None",
+    }
+
+
+def show_found_worker(actor: Actor, worker: ActorWorker) -> FoundWorkerView:
+    """Return a worker that was searched for: with its actor, without the tenant (3.13)."""
+    shown = show_worker(worker)
+    return {
+        "id": shown["id"],
+        "actor_id": actor.id,
+        "status": shown["status"],
+        "image": shown["image"],
+        "ch_name": shown["ch_name"],
+        "location": shown["location"],
+        "cid": shown["cid"],
+        "host_id": shown["host_id"],
+        "host_ip": shown["host_ip"],
+        "create_time": shown["create_time"],
+        "last_execution_time": shown["last_execution_time"],
+        "last_health_check_time": shown["last_health_check_time"],
     }
 
 

@@ -7,10 +7,11 @@ from typing import Annotated, TypedDict
 from flask import Blueprint, Response
 
 from bridge.api.context import case, context, identity
-from bridge.api.describe import PageQuery, describe
+from bridge.api.describe import describe
 from bridge.api.envelope import success
 from bridge.api.parsing import Fields, read_fields, read_page
 from bridge.api.schemas import With
+from bridge.api.search import FoundWorkers, SearchQuery, answer_search, is_search
 from bridge.api.views import WorkerView, show_worker
 from bridge.core.actors import MISSING
 from bridge.core.case import spell_object
@@ -30,12 +31,15 @@ class WorkersBody(TypedDict, total=False):
 
 
 @blueprint.get("")
-@describe("list_workers", query=PageQuery, result=list[WorkerView])
+@describe("list_workers", query=SearchQuery, result=list[WorkerView] | FoundWorkers)
 def list_all(actor_id: str) -> Response:
-    """List the actor's workers: array tasks that run or wait in Slurm's queue.
+    """List the actor's workers: array tasks that run or wait in Slurm's queue; or search them.
 
     An actor that nobody posts to has none, unlike in Abaco: no allocation is held for nothing.
     """
+    if is_search():
+        message = "Workers search completed successfully."
+        return answer_search("workers", message, actor_id=actor_id)
     page = read_page()
     with context().database.read() as session:
         workers = list_workers(session, identity(), actor_id, **page)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from bridge.core.case import to_camel
 from bridge.core.fields import check_text
-from bridge.core.patterns import parse_pattern
+from bridge.core.patterns import matches, parse_pattern
 from bridge.core.times import format_moment
 from bridge.errors import InvalidField
 
@@ -68,6 +68,12 @@ class Operator(StrEnum):
     NLIKE = "nlike"
 
 
+# Operators that are true where another one is not.
+NEGATIONS = {
+    Operator.NEQ: Operator.EQ,
+    Operator.NIN: Operator.IN,
+    Operator.NLIKE: Operator.LIKE,
+}
 _ORDERS = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
 
 
@@ -118,6 +124,34 @@ def parse_search(query: Iterable[tuple[str, str]], fields: Mapping[str, Kind]) -
             f"Invalid query: got {len(conditions)} conditions, expected at most {MAX_CONDITIONS}."
         )
     return Search(tuple(conditions), words, phrase)
+
+
+def holds(condition: Condition, held: str | None) -> bool:
+    """Return whether `condition` is true of a text, or of a moment as `format_moment` writes it.
+
+    As the database has it: what is null is unlike everything, and has no order.
+    """
+    operator = NEGATIONS.get(condition.operator, condition.operator)
+    values = [format_moment(v) if isinstance(v, datetime) else v for v in condition.values]
+    return _holds(operator, held, values) is not (condition.operator in NEGATIONS)
+
+
+def _holds(operator: Operator, held: str | None, values: Sequence[Value]) -> bool:
+    if operator in (Operator.EQ, Operator.IN):
+        return held in values
+    if held is None:
+        return False
+    texts = [str(value) for value in values]
+    if operator is Operator.LIKE:
+        return matches(texts[0], held)
+    if operator is Operator.BETWEEN:
+        return texts[0] <= held <= texts[1]
+    return {
+        Operator.LT: held < texts[0],
+        Operator.LTE: held <= texts[0],
+        Operator.GT: held > texts[0],
+        Operator.GTE: held >= texts[0],
+    }[operator]
 
 
 def read_moment(text: str) -> datetime:

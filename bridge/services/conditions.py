@@ -39,18 +39,12 @@ from sqlalchemy import (
 )
 
 from bridge.core.patterns import parse_pattern, translate
-from bridge.core.search import Condition, Kind, Operator, Value
+from bridge.core.search import NEGATIONS, Condition, Kind, Operator, Value
 from bridge.db.base import Document, Moment
 
 # What PostgreSQL fails to read in a JSON document: NUL, and halves of surrogate pairs. A document
 # with such text in it is not found there by what is in it.
 _UNREADABLE = r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
-
-_NEGATIONS = {
-    Operator.NEQ: Operator.EQ,
-    Operator.NIN: Operator.IN,
-    Operator.NLIKE: Operator.LIKE,
-}
 
 
 def kind_of(field: ColumnElement[Any]) -> Kind:
@@ -70,13 +64,13 @@ def build_condition(
     condition: Condition, field: ColumnElement[Any], is_sqlite: bool
 ) -> ColumnElement[bool]:
     """Return `condition` as SQL. What is null is unlike everything, as in Abaco's MongoDB."""
-    operator = _NEGATIONS.get(condition.operator, condition.operator)
+    operator = NEGATIONS.get(condition.operator, condition.operator)
     if kind_of(field) is Kind.JSON:
         holds = _holds_in_json(field, condition.path, operator, condition.values, is_sqlite)
     else:
         operand = type_coerce(field, String()) if kind_of(field) is Kind.TEXT else field
         holds = _holds(operand, operator, condition.values, is_sqlite)
-    return not_(func.coalesce(holds, false())) if condition.operator in _NEGATIONS else holds
+    return not_(func.coalesce(holds, false())) if condition.operator in NEGATIONS else holds
 
 
 def _holds(

@@ -13,7 +13,7 @@ number of records of an answer and their size.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,15 +33,18 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
-from bridge.core.search import Kind, Search
+from bridge.core.search import Kind, Search, holds
 from bridge.core.statuses import Level
-from bridge.db import Actor, Execution, Log, Permission
+from bridge.db import Actor, Array, Execution, Log, Permission
 from bridge.db.limits import time_limit
 from bridge.errors import QueryTooCostly
 from bridge.services.conditions import build_condition, kind_of
+from bridge.services.workers import ActorWorker, is_working, workers_of_all
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+MAX_WORKERS = 10_000
+_ACTORS_AT_A_TIME = 50
 _MAX_BYTES = 33_554_432
 _LIMIT_S = 5.0
 
@@ -105,6 +108,19 @@ TYPES: dict[str, Searchable] = {
 }  # fmt: skip
 
 
+# Workers are looked at as they are shown; times that have not come are the text "None" there.
+WORKER_FIELDS = dict.fromkeys(
+    ("id", "actor_id", "status", "image", "ch_name", "location", "cid", "host_id", "host_ip"),
+    Kind.TEXT,
+) | dict.fromkeys(("create_time", "last_execution_time", "last_health_check_time"), Kind.MOMENT)
+NAMES = ("actors", "executions", "workers", "logs")
+
+
+def fields_of(name: str) -> dict[str, Kind]:
+    """Return the fields of the type of record called `name`, and what each holds."""
+    return WORKER_FIELDS if name == "workers" else TYPES[name].fields
+
+
 def search_records(
     session: Session,
     identity: Identity,
@@ -161,6 +177,73 @@ def search_records(
             return Found(total, _collect(show(*row) for row in rows))
 
 
+def search_workers(
+    session: Session,
+    identity: Identity,
+    search: Search,
+    show: Callable[[Actor, ActorWorker], Mapping[str, Any]],
+    *,
+    limit: int = DEFAULT_LIMIT,
+    skip: int = 0,
+    actor: Actor | None = None,
+) -> Found:
+    """Return a page of the workers that `search` finds, as `search_records` does for the rest.
+
+    A worker is more than a row (bridge.services.workers): what is shown of each is looked at here.
+
+    Raises:
+        QueryTooCostly: there are too many to look at.
+    """
+    working = exists().where(Array.actor_id == Actor.id, is_working())
+    query = select(Actor).where(*_scope(identity, actor, None), working)
+    found: list[tuple[int, Mapping[str, Any]]] = []
+    seen = 0
+    with time_limit(session, _LIMIT_S):
+        ordered = query.order_by(Actor.create_time, Actor.id)
+        for owner, worker in _workers(session, ordered):
+            seen += 1
+            if seen > MAX_WORKERS:
+                raise QueryTooCostly(
+                    f"There are more than {MAX_WORKERS} workers to search; search those of one "
+                    "actor."
+                )
+            record = show(owner, worker)
+            rank = _rank(record, search)
+            if rank is not None:
+                found.append((rank, record))
+    found.sort(key=lambda ranked: -ranked[0])
+    page = found[skip : skip + min(limit, MAX_LIMIT)]
+    return Found(len(found), _collect(record for _, record in page))
+
+
+def _workers(
+    session: Session, query: Select[*tuple[Any, ...]]
+) -> Iterator[tuple[Actor, ActorWorker]]:
+    """Yield the workers of the actors of `query`, a few actors at a time."""
+    start = 0
+    while actors := session.scalars(query.offset(start).limit(_ACTORS_AT_A_TIME)).all():
+        start += len(actors)
+        found = workers_of_all(session, actors)
+        yield from ((actor, worker) for actor in actors for worker in found[actor.id])
+
+
+def _rank(record: Mapping[str, Any], search: Search) -> int | None:
+    """Return how many of the words are in `record`, or None if it is not what is sought."""
+    held = {name: None if record[name] == "None" else record[name] for name in WORKER_FIELDS}
+    if not all(holds(condition, held[condition.field]) for condition in search.conditions):
+        return None
+    sought = _sought(search)
+    texts = [
+        text.lower() for name, text in held.items() if text and WORKER_FIELDS[name] is Kind.TEXT
+    ]
+    count = sum(any(word.lower() in text for text in texts) for word in sought)
+    return count if count or not sought else None
+
+
+def _sought(search: Search) -> list[str]:
+    return [*search.words, *([search.phrase] if search.phrase else [])]
+
+
 def _collect(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return `records`, unless they are too large for one answer."""
     collected: list[dict[str, Any]] = []
@@ -198,5 +281,6 @@ def _ranked(search: Search, searchable: Searchable) -> list[ColumnElement[bool]]
         for column in searchable.columns.values()
         if kind_of(column) is Kind.TEXT
     ]
-    sought = [*search.words, *([search.phrase] if search.phrase else [])]
-    return [or_(*(text.icontains(word, autoescape=True) for text in texts)) for word in sought]
+    return [
+        or_(*(text.icontains(word, autoescape=True) for text in texts)) for word in _sought(search)
+    ]

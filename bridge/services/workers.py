@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
@@ -148,16 +148,20 @@ def workers_of_all(session: Session, actors: Sequence[Actor]) -> dict[str, list[
     return found
 
 
+def is_working() -> ColumnElement[bool]:
+    """Return, as SQL, whether an array's workers may still take something."""
+    return and_(
+        Array.status.in_((ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)),
+        Array.leaving_at.is_(None),
+        Array.stop_requested.is_(False),
+        Array.drain_requested.is_(False),
+    )
+
+
 def _working_arrays(session: Session, actors: Sequence[Actor]) -> Sequence[Array]:
     return session.scalars(
         select(Array)
-        .where(
-            Array.actor_id.in_([actor.id for actor in actors]),
-            Array.status.in_((ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)),
-            Array.leaving_at.is_(None),
-            Array.stop_requested.is_(False),
-            Array.drain_requested.is_(False),
-        )
+        .where(Array.actor_id.in_([actor.id for actor in actors]), is_working())
         .order_by(Array.planned_at, Array.id)
     ).all()
 

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.api.paths import PREFIXES
 from bridge.core.case import to_camel
-from bridge.core.statuses import ActorStatus, ExecutionStatus, Level
+from bridge.core.statuses import ActorStatus, ExecutionStatus, Level, WorkerStatus
 from bridge.db import Alias, Log
 from bridge.services import search as service
 from tests.factories.rows import (
@@ -323,7 +323,11 @@ def test_a_limit_above_the_highest_is_the_highest(alice, actors):
         ("/search/actors", "mounts.mode=ro", "mounts.mode: got 'ro', expected as its key"),
         ("/search/executions", "runtime=long", "runtime: got 'long', expected a number"),
         ("/search/logs", "logs.like=(a", "logs.like: got '(a', expected a pattern"),
-        ("/search/nonces", "", "Invalid search type: got 'nonces', expected one of: actors"),
+        (
+            "/search/nonces",
+            "",
+            "Invalid search type: got 'nonces', expected one of: actors, executions, workers, logs",
+        ),
         ("", "permissions=x", "permissions: got 'x', expected as its key"),
         ("", "name=%00", "name: got '\\x00', expected text without NUL"),
     ],
@@ -459,3 +463,91 @@ def test_json_that_is_not_a_document_is_not_read_as_one(alice, database, actors)
         session.merge(actors["third"]).state = {"a": "\N{GRINNING FACE}"}
     assert "third" in names(find(alice, **{"state.a.like": "^.$"}))
     assert json.loads(find(alice, state="1").data)["result"]["search"][0]["name"] == "first"
+
+
+@pytest.fixture
+def workers(database, actors):
+    """Of the first actor one that is busy and two that Slurm has not started; one of another's."""
+    with database.begin() as session:
+        array = add_array(session, actors["first"], task_count=3, array_job_id=7)
+        add_worker(
+            session,
+            array,
+            host="node1",
+            status=WorkerStatus.BUSY,
+            create_time=STARTED,
+            last_execution_time=STARTED + timedelta(hours=1),
+        )
+        add_array(session, actors["second"])
+        hidden = add_actor(session, owner="bob")
+        add_array(session, hidden)
+    return array
+
+
+ON_WORKERS = [
+    ("status", "BUSY", 1),
+    ("status.neq", "BUSY", 3),
+    ("status.in", '["BUSY", "REQUESTED"]', 4),
+    ("location", "node1", 1),
+    ("location", "none", 3),
+    ("location.like", "^node[0-9]$", 1),
+    ("location.nlike", "^node[0-9]$", 3),
+    ("hostId.nin", '["node1", null]', 0),
+    ("cid", "7_0", 1),
+    ("image.between", "d,e", 4),
+    ("last_execution_time.gt", "2026-01-01T01:30", 1),
+    ("lastExecutionTime", "none", 3),
+    ("create_time.lte", "2026-01-01", 3),
+    ("create_time", "2026-01-01T01", 1),
+    ("search", "NODE1 nowhere", 1),
+    ("exactsearch", "node1 nowhere", 0),
+    ("search", "", 4),
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_filters_on_workers(app, caller, actors, workers, prefix):
+    user = caller("alice", prefix=prefix)
+    wanted = {(key, value): count for key, value, count in ON_WORKERS}
+    found = {
+        (key, value): find(user, "workers", **{key: value}).json["result"]["_metadata"]
+        for key, value in wanted
+    }
+    spelled = "totalCount" if prefix == "/actors/v2" else "total_count"
+    assert {about: metadata[spelled] for about, metadata in found.items()} == wanted
+    response = find(user, "workers", search="node1")
+    schema = result_schema(fetch(app, prefix), prefix + "/search/{search_type}", "get")
+    jsonschema_rs.validate(schema, response.json)
+    [worker] = response.json["result"]["search"]
+    assert "tenant" not in worker
+    assert worker.get("actor_id", worker.get("actorId")) == actors["first"].id
+
+
+def test_workers_are_searched_in_an_actor_and_in_pages(alice, actors, workers):
+    path = f"/{actors['first'].id}/workers"
+    response = alice.get(f"{path}?status.neq=ERROR&limit=2&skip=2")
+    assert response.json["message"] == "Workers search completed successfully."
+    assert response.json["result"]["_metadata"] == {
+        "total_count": 3, "records_skipped": 2, "record_limit": 2, "count_returned": 1,
+    }  # fmt: skip
+    assert len(alice.get(f"{path}?limit=2").json["result"]) == 2
+    ranked = find(alice, "workers", search="node1 debian").json["result"]["search"]
+    assert [worker["location"] for worker in ranked] == ["node1", None, None, None]
+
+
+def test_too_many_workers_are_not_looked_at(alice, actors, workers, monkeypatch):
+    monkeypatch.setattr(service, "MAX_WORKERS", 3)
+    response = find(alice, "workers")
+    assert response.status_code == 400
+    assert "more than 3 workers" in response.json["message"]
+    within = alice.get(f"/{actors['first'].id}/workers?status=BUSY")
+    assert within.json["result"]["_metadata"]["total_count"] == 1
+
+
+def test_workers_of_actors_that_may_not_be_read_are_not_found(caller, actors, workers):
+    bobs = find(caller("bob"), "workers").json["result"]["search"]
+    assert len(bobs) == 1
+    assert bobs[0]["actor_id"] not in {actor.id for actor in actors.values()}
+    assert find(caller("carol"), "workers").json["result"]["search"] == []
+    assert find(caller("alice", tenant="BIOLOGY"), "workers").json["result"]["search"] == []
+    assert caller("carol").get(f"/{actors['first'].id}/workers?status=BUSY").status_code == 400
