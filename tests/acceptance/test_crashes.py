@@ -67,6 +67,7 @@ def test_slurmctld_forgets_the_job_it_acknowledged(cluster: Cluster) -> None:
 
 
 def test_worker_killed(cluster: Cluster) -> None:
+    cluster.idle()  # a worker that waits for more is alice's too
     client = cluster.client()
     actor = cluster.actor(client, "sleeper")
     ids = cluster.post(client, actor, *["3"] * 8)
@@ -90,6 +91,7 @@ def test_worker_killed(cluster: Cluster) -> None:
 
 
 def test_node_down(cluster: Cluster) -> None:
+    cluster.idle()
     client = cluster.client()
     actor = cluster.actor(client, "sleeper")
     ids = cluster.post(client, actor, *["4"] * 10)
