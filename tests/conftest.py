@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 
 from bridge.clock import ManualClock
@@ -15,6 +16,10 @@ from bridge.sites import Site
 from tests.cluster import cluster, sandbox
 from tests.factories.postgres import PostgresMissing, postgres_server
 from tests.factories.sites import make_site
+
+# A slow machine is no failure.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 __all__ = ["cluster", "sandbox"]  # one of each for the whole run, whichever room asks first
 
