@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from bridge.auth.encryption import SecretBox
 from bridge.auth.identity import WORLD, Identity
+from bridge.core.messages import MAX_TEXT_BYTES
 from bridge.core.names import check_config_name, is_name
 from bridge.core.statuses import Level
 from bridge.db import Actor, Alias, Config, ConfigPermission, ConfigTarget, Database, Permission
@@ -38,9 +39,8 @@ from bridge.services.rows import check_room, list_in_pages
 
 MASK = "********"
 MAX_VALUE_BYTES = 64 * 1024
-# All configs of an actor travel as the Python repr of one dict in one environment variable, and
-# Linux takes 128 KiB for a variable with its name.
-MAX_CONFIGS_BYTES = 100_000
+# All configs of an actor travel as the Python repr of one dict in one environment variable.
+MAX_CONFIGS_BYTES = MAX_TEXT_BYTES
 MAX_TARGETS = 256
 MAX_TARGETS_TEXT = 16 * 1024
 MAX_PER_AUTHOR = 1000

@@ -10,10 +10,8 @@ from bridge.auth.identity import Identity
 from bridge.core.statuses import Level
 from bridge.db import Actor
 from bridge.errors import InvalidField, NotFound
+from bridge.node.state import MAX_STATE_BYTES
 from bridge.services.access import find_actor
-
-# The state reaches a container as the variable _abaco_actor_state, in its Python form.
-MAX_STATE_BYTES = 100_000
 
 
 def check_state(state: Any) -> None:
