@@ -14,16 +14,15 @@ from bridge import logs
 from bridge.auth import load_secret_box
 from bridge.clock import SystemClock
 from bridge.db import Database
-from bridge.errors import SettingsError
 from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
 from bridge.sessions import SessionPool, UserSession
-from bridge.sessions.pool import AgentProgram, Opener, local_opener, setuid_opener
-from bridge.sessions.spawner import start_and_drop
+from bridge.sessions.pool import AgentProgram
+from bridge.sessions.ways import Ways, start_ways
 from bridge.settings import read_settings
-from bridge.sites import Cluster, Site, load_site
-from bridge.slurm import SlurmCommands
+from bridge.sites import Site, load_site
+from bridge.slurm import make_slurm
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +44,9 @@ def scheduler(service_user: str) -> None:
     logs.configure(settings.log_level)
     site = load_site(settings.site_file)
     program = AgentProgram()
-    python = next(iter(site.clusters.values())).node_python
-    local = local_opener(program.argv(python))
-    owners = local
-    if any(cluster.session == "setuid" for cluster in site.clusters.values()):
-        min_uid = min(cluster.min_uid for cluster in site.clusters.values())
-        try:
-            spawner = start_and_drop(service_user, min_uid, program.argv(python), program.remove)
-        except (LookupError, PermissionError) as error:
-            raise SettingsError(
-                f"The site asks for the setuid way, but {error}. Start `bridge scheduler` as root, "
-                'or set session = "local" in the site file.'
-            ) from error
-        owners = setuid_opener(spawner)
+    ways = start_ways(site, program, service_user)
     database = Database(settings.database_url)
-    contexts = _contexts(site, database, program, owners, local)
+    contexts = _contexts(site, database, program, ways)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -72,32 +59,33 @@ def scheduler(service_user: str) -> None:
 
 
 def _contexts(
-    site: Site, database: Database, program: AgentProgram, owners: Opener, local: Opener
+    site: Site, database: Database, program: AgentProgram, ways: Ways
 ) -> list[ClusterContext]:
-    own = SessionPool(local)
+    return [_context(name, site, database, program, ways) for name in site.clusters]
 
-    def pool(cluster: Cluster) -> SessionPool:
-        return SessionPool(owners if cluster.session == "setuid" else local)
+
+def _context(
+    name: str, site: Site, database: Database, program: AgentProgram, ways: Ways
+) -> ClusterContext:
+    cluster = site.clusters[name]
+    own = SessionPool(ways.own(cluster))
 
     def observer() -> UserSession:
         return own.session("bridge")
 
-    return [
-        ClusterContext(
-            name=name,
-            site=site,
-            database=database,
-            sessions=pool(cluster),
-            submitters=pool(cluster),
-            observer=observer,
-            slurm=SlurmCommands(observer),
-            clock=SystemClock(),
-            program=(program.data, program.digest),
-            box=load_secret_box(site),
-            at=crash_hook(),
-        )
-        for name, cluster in site.clusters.items()
-    ]
+    return ClusterContext(
+        name=name,
+        site=site,
+        database=database,
+        sessions=SessionPool(ways.owners(cluster)),
+        submitters=SessionPool(ways.owners(cluster)),
+        observer=observer,
+        slurm=make_slurm(cluster, observer),
+        clock=SystemClock(),
+        program=(program.data, program.digest),
+        box=load_secret_box(site),
+        at=crash_hook(),
+    )
 
 
 def crash_hook() -> Callable[[str], None]:

@@ -15,15 +15,27 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from bridge.sites.identity import Claims, TableAccount
+from bridge.sites.images import ImagePolicy, RegistryLogin
+from bridge.sites.limits import TenantLimits
 from bridge.sites.model import BatchPolicy, Cluster, Limits, Mount, Site, Tenant
+from bridge.sites.ways import Slurmrestd, Ssh, Sudo
 
 TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file itself", Site),
     ("`[limits]`", Limits),
     ("`[clusters.NAME]`", Cluster),
-    ("`[clusters.NAME.batch]`", BatchPolicy),
+    ("`[clusters.NAME.sudo]`", Sudo),
+    ("`[clusters.NAME.ssh]`", Ssh),
+    ("`[clusters.NAME.slurmrestd]`", Slurmrestd),
+    ("`[clusters.NAME.batch]` and `[tenants.NAME.batch]`", BatchPolicy),
     ("`[tenants.NAME]`", Tenant),
+    ("`[tenants.NAME.claims]`", Claims),
+    ("`[tenants.NAME.account_table.USERNAME]`", TableAccount),
     ("An entry of a tenant's `mounts`", Mount),
+    ("`[tenants.NAME.images]`", ImagePolicy),
+    ('`[tenants.NAME.images.logins."REGISTRY"]`', RegistryLogin),
+    ("`[tenants.NAME.limits]`", TenantLimits),
 )
 _WORDS = {
     str: "text", int: "integer", float: "number", bool: "true or false", Path: "path",
@@ -57,7 +69,7 @@ def _write_row(name: str, field: FieldInfo) -> str:
     elif isinstance(field.default, BaseModel):
         default = "its own defaults"
     else:
-        default = f"`{json.dumps(field.default)}`"
+        default = f"`{json.dumps(field.default, default=str)}`"
     kind = " or ".join(dict.fromkeys(_kinds(field.annotation)))
     meaning = " ".join((field.description or "One table each, see below.").split())
     return f"| `{name}` | {kind} | {default} | {meaning.replace('|', '/')} |"

@@ -5,6 +5,7 @@ through one session of the bridge's own.
 """
 
 from bridge.slurm.commands import SlurmCommands
+from bridge.slurm.make import make_slurm
 from bridge.slurm.port import JobRow, SlurmPort
 
-__all__ = ["JobRow", "SlurmCommands", "SlurmPort"]
+__all__ = ["JobRow", "SlurmCommands", "SlurmPort", "make_slurm"]

@@ -1,0 +1,17 @@
+"""Accounts of tenants' users.
+
+Lock time: only small tables are touched. Compatibility: the release before this one was never made.
+"""
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,68 @@
+"""Limits: of the whole site, and of a tenant and each of its users."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from bridge.sites.table import Table
+
+
+class TenantLimits(Table):
+    """What a tenant may use at once, and each of its users."""
+
+    weight: float = Field(
+        1.0, gt=0, description="Share of the cluster beside other tenants', where both wait."
+    )
+    user_weights: dict[str, float] = Field(
+        {}, description="Shares of users beside each other; 1 where none is given."
+    )
+    max_message_bytes: int | None = Field(
+        None, gt=0, description="Largest message; none: the site's limit, bytes."
+    )
+    max_queued_messages: int | None = Field(
+        None, gt=0, description="Messages of the tenant that wait at once; none: no limit."
+    )
+    max_queued_messages_per_user: int | None = Field(
+        None, gt=0, description="Messages that wait for one owner's actors at once."
+    )
+    max_workers: int | None = Field(
+        None, gt=0, description="Workers (array tasks) of the tenant at once."
+    )
+    max_workers_per_user: int | None = Field(
+        None, gt=0, description="Workers (array tasks) of one user at once."
+    )
+    max_arrays: int | None = Field(None, gt=0, description="Job arrays of the tenant at once.")
+    max_arrays_per_user: int | None = Field(
+        None, gt=0, description="Job arrays of one user at once."
+    )
+    core_hours_per_day: float | None = Field(
+        None, gt=0, description="CPU hours that the tenant's workers may hold in a day (UTC)."
+    )
+    core_hours_per_day_per_user: float | None = Field(
+        None, gt=0, description="CPU hours that one user's workers may hold in a day (UTC)."
+    )
+
+
+class Limits(Table):
+    """Limits of the whole site."""
+
+    max_message_bytes: int = Field(
+        500_000_000, gt=0, le=2**40, description="Largest binary message, bytes."
+    )
+    max_text_message_bytes: int = Field(
+        1_048_576, gt=0, description="Largest form or JSON body, bytes."
+    )
+    max_batch_messages: int = Field(10_000, gt=0, description="Most messages of one batch.")
+    max_batch_bytes: int = Field(8_388_608, gt=0, description="Largest body of a batch, bytes.")
+    max_log_length: int = Field(
+        1_000_000, gt=0, description="Characters of an execution's log that are kept."
+    )
+    log_ex_s: int = Field(43_200, gt=0, description="Lifetime of a log, seconds.")
+    log_ex_limit_s: int = Field(2_592_000, gt=0, description="Longest `log_ex` granted, seconds.")
+    max_result_bytes: int = Field(
+        67_108_864,
+        gt=0,
+        le=1 << 30,
+        description="Results of one execution together, bytes; each counts 1 KiB at least.",
+    )
+    result_lifetime_s: int = Field(604_800, gt=0, description="Lifetime of a result, seconds.")

@@ -1,0 +1,15 @@
+"""What every table of a site file is: strict, frozen, with a meaning and a unit for each key."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$")]
+
+
+class Table(BaseModel):
+    """A table of the site file; a key that is not of it is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
