@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from bridge.core.accounts import AccountPolicy
 from bridge.sites.table import Table
 from bridge.sites.ways import Slurmrestd, Ssh, Sudo
 
@@ -104,3 +105,8 @@ class Cluster(Table):
     insecure_registries: tuple[str, ...] = Field(
         (), description="Registries (host:port) that are asked over plain HTTP."
     )
+
+    @property
+    def account_policy(self) -> AccountPolicy:
+        """Under which accounts nothing runs here."""
+        return AccountPolicy(self.min_uid, self.forbidden_users, self.forbidden_groups)
