@@ -8,27 +8,24 @@ to the address that was checked, no redirect is followed, no proxy asked, nothin
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import hmac
 import json
-import socket
-import ssl
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from socket import socket
+from threading import Event
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from bridge import __version__
 from bridge.errors import SiteConfigError, WebhookFailed, WebhookRefused
-from bridge.events.addresses import AddressRules
+from bridge.net import AddressRules, cut_off_after, find_addresses, open_connection, tls
 from bridge.sites import Site, read_secret
 
 # How many links and webhooks led to a request; the bridge ends a chain that comes back to it.
 HOPS_HEADER = "X-Abaco-Hops"
-CONNECT_S = 5.0
 READ_S = 10.0  # for one piece of the answer
 DEADLINE_S = 20.0  # for all of it, from the connection on
 MAX_ANSWER_BYTES = 4096
@@ -104,10 +101,9 @@ class WebhookSender:
 
     def _addresses_of(self, target: Target) -> list[str]:
         try:
-            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            addresses = find_addresses(target.host, target.port)
         except (OSError, UnicodeError) as error:
             raise WebhookFailed(f"Its host {target.host} has no address: {error}.") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if not self._is_ours(target):
             addresses = [address for address in addresses if self.addresses.permit(address)]
         if not addresses:
@@ -193,61 +189,47 @@ def _exchange(
     Raises:
         WebhookFailed: whatever goes wrong on the connection; or it takes too long in all.
     """
-    late = threading.Event()
     try:
         with contextlib.ExitStack() as stack:
-            raw = stack.enter_context(_connect(addresses, target.port))
-            # Of the same connection, and still so when TLS has taken the other one over.
-            guard = stack.enter_context(raw.dup())
-            timer = threading.Timer(DEADLINE_S, _cut_off, (guard, late))
-            timer.daemon = True
-            stack.callback(timer.cancel)
-            timer.start()
-            raw.settimeout(READ_S)
-            connection = HTTPConnection(target.host, target.port)
-            connection.sock = raw
-            if target.scheme == "https":
-                connection.sock = _tls().wrap_socket(raw, server_hostname=target.host)
-            stack.callback(connection.close)
-            connection.request("POST", target.path, body, headers)
-            response = connection.getresponse()
-            if not late.is_set():  # else its headers are a half that looks whole
-                with contextlib.suppress(OSError, HTTPException):  # its status is what counts
-                    response.read(MAX_ANSWER_BYTES)
-                return response.status
+            raw = stack.enter_context(open_connection(addresses, target.port))
+            late = stack.enter_context(cut_off_after(raw, DEADLINE_S))
+            try:
+                return _post(stack, raw, target, body, headers, late)
+            except (OSError, HTTPException, UnicodeError):
+                if not late.is_set():
+                    raise
     except (OSError, HTTPException, UnicodeError) as error:
-        if not late.is_set():
-            reason = str(error) or type(error).__name__
-            raise WebhookFailed(f"{target.netloc}: {reason}.") from error
+        reason = str(error) or type(error).__name__
+        raise WebhookFailed(f"{target.netloc}: {reason}.") from error
     raise WebhookFailed(f"{target.netloc}: no whole answer within {DEADLINE_S:.0f} seconds.")
 
 
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _post(
+    stack: contextlib.ExitStack,
+    raw: socket,
+    target: Target,
+    body: bytes,
+    headers: Mapping[str, str],
+    late: Event,
+) -> int:
+    """Return the answer's status.
 
-
-def _connect(addresses: Sequence[str], port: int) -> socket.socket:
-    """Return a connection to one of `addresses`, which are numbers: no name is resolved here."""
-    failure = OSError("there is no address")
-    for address in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(CONNECT_S)
-            connection.connect((address, port))
-        except OSError as error:
-            connection.close()
-            failure = error
-        else:
-            return connection
-    raise failure
-
-
-def _cut_off(guard: socket.socket, late: threading.Event) -> None:
-    late.set()
-    with contextlib.suppress(OSError):  # it has just ended by itself
-        guard.shutdown(socket.SHUT_RDWR)
+    Raises:
+        OSError: whatever goes wrong; `late` tells whether it was that the time is over.
+    """
+    raw.settimeout(READ_S)
+    connection = HTTPConnection(target.host, target.port)
+    connection.sock = raw
+    if target.scheme == "https":
+        connection.sock = tls().wrap_socket(raw, server_hostname=target.host)
+    stack.callback(connection.close)
+    connection.request("POST", target.path, body, headers)
+    response = connection.getresponse()
+    if late.is_set():  # its headers are a half that looks whole
+        raise TimeoutError
+    with contextlib.suppress(OSError, HTTPException):  # its status is what counts
+        response.read(MAX_ANSWER_BYTES)
+    return response.status
 
 
 def _judge(status: int) -> None:

@@ -24,8 +24,8 @@ from cryptography.x509.oid import NameOID
 from bridge import __version__
 from bridge.errors import SiteConfigError, WebhookError, WebhookFailed, WebhookRefused
 from bridge.events import WebhookSender, make_sender, webhook
-from bridge.events.addresses import AddressRules
 from bridge.events.webhook import parse_url
+from bridge.net.addresses import AddressRules
 from tests.factories.sites import make_key, make_site
 from tests.unit.events.receiver import Receiver, serving, status
 
@@ -318,7 +318,7 @@ class TestTls:
         self, secure: Receiver, certificate: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         context = ssl.create_default_context(cafile=str(certificate))
-        monkeypatch.setattr(webhook, "_tls", lambda: context)
+        monkeypatch.setattr(webhook, "tls", lambda: context)
         post(secure.url.replace("http:", "https:"))
         assert secure.bodies == [PAYLOAD]
 

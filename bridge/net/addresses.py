@@ -1,8 +1,9 @@
-"""Which addresses a webhook may be at.
+"""Which addresses the bridge may be sent to by what its users write.
 
-A webhook's URL is chosen by whoever owns the actor, and the scheduler stands inside the site's
-network: without this, it could be sent to whatever trusts that network (server-side request
-forgery). So it may go to addresses of the public internet, and to networks that the site names.
+A webhook's URL is chosen by whoever owns the actor, an image's registry too, and the scheduler
+stands inside the site's network: without this, it could be sent to whatever trusts that network
+(server-side request forgery). So it goes to addresses of the public internet, and to networks that
+the site names.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class AddressRules:
     refused: Sequence[Network] = ()
 
     def permit(self, text: str) -> bool:
-        """Whether a webhook may be at the address `text`, as `getaddrinfo` writes it."""
+        """Whether one may connect to the address `text`, as `getaddrinfo` writes it."""
         if "%" in text:  # an address with a zone is on the link
             return False
         address = ip_address(text)

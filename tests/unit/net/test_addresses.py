@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from bridge.events.addresses import AddressRules
+from bridge.net.addresses import AddressRules
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
