@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bridge.core.accounts import AccountPolicy
+from bridge.sites.kinds import AbsolutePath, Registry, SlurmWord, check_path_template
+from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
 from bridge.sites.ways import Slurmrestd, Ssh, Sudo
+
+if TYPE_CHECKING:
+    from bridge.sites.model import Site
+
+
+def _of_user(value: str) -> str:
+    return check_path_template(value, "login", "username", "cluster")
+
+
+def _absolute(value: str) -> str:
+    return check_path_template(value)
+
+
+def _program(value: str) -> str:
+    if "/" in value:
+        return check_path_template(value)
+    if not value or value.startswith("-") or any(c.isspace() for c in value):
+        raise ValueError("expected a program's name or absolute path")
+    return value
+
+
+UserPath = Annotated[str, AfterValidator(_of_user)]
+NodePath = Annotated[str, AfterValidator(_absolute)]
+NodeProgram = Annotated[str, AfterValidator(_program)]
 
 
 class BatchPolicy(Table):
@@ -24,10 +50,12 @@ class BatchPolicy(Table):
     max_retries: int = Field(
         0, ge=0, description="How often a message that the cluster lost may be run again at most."
     )
-    partitions: tuple[str, ...] = Field((), description="Partitions that may be named.")
-    accounts: tuple[str, ...] = Field((), description="Slurm accounts that may be named.")
-    qos: tuple[str, ...] = Field((), description="QOS that may be named.")
-    constraints: tuple[str, ...] = Field((), description="Node features that may be asked for.")
+    partitions: tuple[SlurmWord, ...] = Field((), description="Partitions that may be named.")
+    accounts: tuple[SlurmWord, ...] = Field((), description="Slurm accounts that may be named.")
+    qos: tuple[SlurmWord, ...] = Field((), description="QOS that may be named.")
+    constraints: tuple[SlurmWord, ...] = Field(
+        (), description="Node features that may be asked for."
+    )
     reuse: tuple[Literal["none"], ...] = Field(
         ("none",), description="How containers may be started (design section 5)."
     )
@@ -45,11 +73,11 @@ class Cluster(Table):
         "commands", description="How Slurm is asked."
     )
     slurmrestd: Slurmrestd | None = Field(None, description='Required by `slurm = "slurmrestd"`.')
-    spool: str = Field(
+    spool: UserPath = Field(
         description="Directory of the owner's on the shared filesystem; {login} is the account "
         "that the owner has on the cluster, {username} the same."
     )
-    image_cache: Path = Field(
+    image_cache: AbsolutePath = Field(
         description="Directory on the shared filesystem that the bridge's service user owns."
     )
     image_cache_max_bytes: int | None = Field(
@@ -58,9 +86,9 @@ class Cluster(Table):
     image_cache_max_age_s: int | None = Field(
         None, gt=0, description="An image that nobody used for so long is removed, seconds."
     )
-    partition: str | None = Field(None, description="Slurm partition; none: Slurm's default.")
-    account: str | None = Field(None, description="Slurm account; none: the owner's default.")
-    qos: str | None = Field(None, description="Slurm QOS; none: Slurm's default.")
+    partition: SlurmWord | None = Field(None, description="Slurm partition; none: Slurm's default.")
+    account: SlurmWord | None = Field(None, description="Slurm account; none: the owner's default.")
+    qos: SlurmWord | None = Field(None, description="Slurm QOS; none: Slurm's default.")
     time_limit_s: int = Field(3600, gt=59, description="Time limit of an array task, seconds.")
     cpus_per_task: int = Field(1, gt=0, description="CPUs of one worker.")
     memory_mib: int = Field(1024, gt=0, description="Memory of one worker, MiB.")
@@ -99,10 +127,12 @@ class Cluster(Table):
     forbidden_groups: tuple[str, ...] = Field(
         (), description="Groups (names or numbers) whose members run nothing."
     )
-    node_python: str = Field("/usr/bin/python3", description="Python 3.6 or later on every node.")
-    apptainer: str = Field("apptainer", description="The container runtime on the nodes.")
+    node_python: NodePath = Field(
+        "/usr/bin/python3", description="Python 3.6 or later on every node."
+    )
+    apptainer: NodeProgram = Field("apptainer", description="The container runtime on the nodes.")
     batch: BatchPolicy = BatchPolicy()
-    insecure_registries: tuple[str, ...] = Field(
+    insecure_registries: tuple[Registry, ...] = Field(
         (), description="Registries (host:port) that are asked over plain HTTP."
     )
 
@@ -110,3 +140,30 @@ class Cluster(Table):
     def account_policy(self) -> AccountPolicy:
         """Under which accounts nothing runs here."""
         return AccountPolicy(self.min_uid, self.forbidden_users, self.forbidden_groups)
+
+    @check("session", "ssh")
+    def _check_session(self, _site: Site) -> Iterator[Mistake]:
+        if self.session == "ssh" and self.ssh is None:
+            yield Mistake(("ssh",), 'missing, expected a table, as session is "ssh"')
+        for way in ("ssh", "sudo"):
+            if way in self.model_fields_set and self.session != way:
+                text = f'has no effect, as session is "{self.session}"'
+                yield Mistake((way,), text, is_warning=True)
+
+    @check("slurm", "slurmrestd")
+    def _check_slurm(self, _site: Site) -> Iterator[Mistake]:
+        if self.slurm == "slurmrestd" and self.slurmrestd is None:
+            yield Mistake(("slurmrestd",), 'missing, expected a table, as slurm is "slurmrestd"')
+        if self.slurm != "slurmrestd" and self.slurmrestd is not None:
+            text = f'has no effect, as slurm is "{self.slurm}"'
+            yield Mistake(("slurmrestd",), text, is_warning=True)
+
+    @check("session", "ssh", "spool")
+    def _check_spool(self, _site: Site) -> Iterator[Mistake]:
+        """Users who are somebody each need a directory each."""
+        is_shared = self.session == "local" or (
+            self.session == "ssh" and "{login}" not in getattr(self.ssh, "login", "")
+        )
+        if not is_shared and "{login}" not in self.spool and "{username}" not in self.spool:
+            text = f'found "{self.spool}", expected {{login}} in it: each owner has one'
+            yield Mistake(("spool",), text)

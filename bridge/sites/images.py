@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from bridge.sites.kinds import AbsolutePath, Digest, Namespace, Registry
+from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
+
+if TYPE_CHECKING:
+    from bridge.sites.model import Site
 
 
 class RegistryLogin(Table):
     """What one registry is told; the password is in a file."""
 
     username: str = Field(min_length=1, description="The user's name at the registry.")
-    password_file: Path = Field(
+    password_file: AbsolutePath = Field(
         description="File with the password or token, readable by the service user alone."
     )
 
@@ -21,33 +27,41 @@ class RegistryLogin(Table):
 class ImagePolicy(Table):
     """What a tenant's actors may run; by default anything that can be read without a login."""
 
-    registries: tuple[str, ...] = Field(
+    registries: tuple[Namespace, ...] = Field(
         (),
         description="Registries and namespaces that images may come from, as in "
         "`docker.io/biocontainers` or `registry.example.org:5000`; empty: any.",
     )
-    digests: tuple[str, ...] = Field(
+    digests: tuple[Digest, ...] = Field(
         (), description="Digests (sha256:...) that may be run; empty: any."
     )
     require_digest: bool = Field(
         False, description="Whether a reference must name the image by its digest."
     )
-    sif_directories: tuple[Path, ...] = Field(
+    sif_directories: tuple[AbsolutePath, ...] = Field(
         (), description="Directories of the cluster whose SIF files may be named by their path."
     )
     signed_only: bool = Field(
         False, description="Whether only SIF files that `apptainer verify` believes are run."
     )
-    keyring: Path | None = Field(
+    keyring: AbsolutePath | None = Field(
         None, description="Directory with the public keys that signatures are checked with; "
         "required by `signed_only`."
     )  # fmt: skip
     max_bytes: int = Field(
         20_000_000_000, gt=0, description="Largest image, all layers together, bytes."
     )
-    logins: dict[str, RegistryLogin] = Field(
+    logins: dict[Registry, RegistryLogin] = Field(
         {}, description="What registries (host[:port]) are told for this tenant's images."
     )
     user_logins: bool = Field(
         True, description="Whether users may leave logins of their own for registries."
     )
+
+    @check("signed_only", "keyring")
+    def _check_keyring(self, _site: Site) -> Iterator[Mistake]:
+        if self.signed_only and self.keyring is None:
+            text = "missing, expected the directory of public keys, as signed_only is true"
+            yield Mistake(("keyring",), text)
+        if not self.signed_only and self.keyring is not None:
+            yield Mistake(("keyring",), "has no effect, as signed_only is false", is_warning=True)

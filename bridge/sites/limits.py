@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
+from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
+
+if TYPE_CHECKING:
+    from bridge.sites.model import Site
+
+_BOTH = ("max_queued_messages", "max_workers", "max_arrays", "core_hours_per_day")
 
 
 class TenantLimits(Table):
@@ -42,6 +51,32 @@ class TenantLimits(Table):
         None, gt=0, description="CPU hours that one user's workers may hold in a day (UTC)."
     )
 
+    @check(*_BOTH, *(f"{name}_per_user" for name in _BOTH))
+    def _check_users(self, _site: Site) -> Iterator[Mistake]:
+        for name in _BOTH:
+            all_of_them, one = getattr(self, name), getattr(self, f"{name}_per_user")
+            if all_of_them is not None and one is not None and one > all_of_them:
+                text = f"found {one}, has no effect: {name} is {all_of_them}"
+                yield Mistake((f"{name}_per_user",), text, is_warning=True)
+
+    @check("max_message_bytes")
+    def _check_message(self, site: Site) -> Iterator[Mistake]:
+        most = getattr(getattr(site, "limits", None), "max_message_bytes", None)
+        if (
+            most is not None
+            and self.max_message_bytes is not None
+            and self.max_message_bytes > most
+        ):
+            text = f"found {self.max_message_bytes}, expected at most the site's {most} (bytes)"
+            yield Mistake(("max_message_bytes",), text)
+
+    @check("user_weights")
+    def _check_weights(self, _site: Site) -> Iterator[Mistake]:
+        for user, weight in self.user_weights.items():
+            if weight <= 0:
+                text = f"found {weight}, expected a number above 0"
+                yield Mistake(("user_weights", user), text)
+
 
 class Limits(Table):
     """Limits of the whole site."""
@@ -66,3 +101,9 @@ class Limits(Table):
         description="Results of one execution together, bytes; each counts 1 KiB at least.",
     )
     result_lifetime_s: int = Field(604_800, gt=0, description="Lifetime of a result, seconds.")
+
+    @check("log_ex_s", "log_ex_limit_s")
+    def _check_logs(self, _site: Site) -> Iterator[Mistake]:
+        if self.log_ex_s > self.log_ex_limit_s:
+            text = f"found {self.log_ex_s}, expected at most log_ex_limit_s, {self.log_ex_limit_s}"
+            yield Mistake(("log_ex_s",), text)

@@ -1,19 +1,22 @@
 """The site file as models: every key has its meaning, its unit and its default here.
 
-Pydantic checks the whole file at once, so that one reading reports every mistake. One module a
-table; this one has the file itself.
+One reading reports every mistake, of pydantic's and of the checks beside the models
+(bridge.sites.mistakes). One module a table; this one has the file itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from bridge.sites.cluster import BatchPolicy, Cluster
+from bridge.sites.kinds import AbsolutePath, HttpUrl, MaybeSlurmWord
 from bridge.sites.limits import Limits
+from bridge.sites.mistakes import Mistake, check, show_value
 from bridge.sites.mounts import Mount
 from bridge.sites.table import Name, Table
 from bridge.sites.tenant import Tenant
@@ -25,15 +28,15 @@ class Site(Table):
     """The whole file."""
 
     name: Name = Field(description="The site's name, shown in logs.")
-    public_url: str = Field(description="Base URL under which clients reach the bridge.")
-    container_url: str | None = Field(
+    public_url: HttpUrl = Field(description="Base URL under which clients reach the bridge.")
+    container_url: HttpUrl | None = Field(
         None, description="Base URL under which containers reach the bridge, where compute nodes "
         "cannot use the public one."
     )  # fmt: skip
     case: Literal["camel", "snake"] = Field(
         "snake", description="Case of the JSON keys under the bare prefix /actors."
     )
-    queues: dict[str, str] = Field(
+    queues: dict[str, MaybeSlurmWord] = Field(
         {"default": "", "special": ""},
         min_length=1,
         description="Abaco queues that an actor may name, each with its partition; an empty one "
@@ -42,7 +45,7 @@ class Site(Table):
     accept_nonce: bool = Field(
         True, description="Whether a nonce (query parameter x-nonce) stands for a token."
     )
-    encryption_key_file: Path | None = Field(
+    encryption_key_file: AbsolutePath | None = Field(
         None,
         description="File with the Fernet keys of secret configs, one a line, the first encrypts; "
         "readable by the service user alone. None: there are no secret configs.",
@@ -59,7 +62,7 @@ class Site(Table):
     audit_lifetime_s: int = Field(
         31_536_000, gt=0, description="Lifetime of an audit record, seconds."
     )
-    metrics_token_file: Path | None = Field(
+    metrics_token_file: AbsolutePath | None = Field(
         None,
         description="File with the bearer token, at least 16 bytes, that may read /metrics; none: "
         "only admins may.",
@@ -68,18 +71,29 @@ class Site(Table):
     tenants: dict[Name, Tenant] = Field(min_length=1)
     limits: Limits = Limits()
 
-    @model_validator(mode="after")
-    def _check_references(self) -> Site:
-        for name, tenant in self.tenants.items():
-            if tenant.cluster not in self.clusters:
-                known = ", ".join(sorted(self.clusters))
-                raise ValueError(
-                    f"tenants.{name}.cluster is {tenant.cluster!r}; known clusters: {known}"
-                )
-        folded = [name.upper() for name in self.tenants]
-        if len(set(folded)) != len(folded):
-            raise ValueError("two tenants have names that differ only in case")
-        return self
+    @check("clusters", "tenants")
+    def _check_names(self, _site: Site) -> Iterator[Mistake]:
+        for kind, names in (("tenants", list(self.tenants)), ("clusters", list(self.clusters))):
+            first: dict[str, str] = {}
+            for name in names:
+                other = first.setdefault(name.upper(), name)
+                if other != name:
+                    text = f"differs from {kind}.{other} in case alone, expected another name"
+                    yield Mistake((kind, name), text)
+        used = {getattr(tenant, "cluster", None) for tenant in self.tenants.values()}
+        for tenant in self.tenants.values():
+            used.update(getattr(tenant, "other_clusters", ()))
+        for name in self.clusters:
+            if name not in used and None not in used:
+                yield Mistake(("clusters", name), "no tenant uses it", is_warning=True)
+
+    @check("public_url")
+    def _check_url(self, _site: Site) -> Iterator[Mistake]:
+        host = urlsplit(self.public_url).hostname or ""
+        is_here = host in ("localhost", "::1") or host.startswith("127.")
+        if self.public_url.startswith("http:") and not is_here:
+            text = f"found {show_value(self.public_url)}: tokens and messages travel unencrypted"
+            yield Mistake(("public_url",), text, is_warning=True)
 
     @property
     def callback_url(self) -> str:

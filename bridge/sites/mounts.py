@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from bridge.sites.kinds import check_path_template
 from bridge.sites.table import Table
+
+TEMPLATES = ("username", "login", "uid", "gid", "home", "tenant")
 
 
 class Mount(Table):
@@ -27,7 +30,4 @@ class Mount(Table):
     @field_validator("host_path", "container_path")
     @classmethod
     def _absolute_and_plain(cls, value: str) -> str:
-        bad = [c for c in value if c in ":,\\\n\0"]
-        if not value.startswith(("/", "{home}")) or bad or ".." in value.split("/"):
-            raise ValueError("expected an absolute path without '..', ':', ',' or control marks")
-        return value
+        return check_path_template(value, *TEMPLATES, start="{home}")

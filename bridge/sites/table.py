@@ -10,6 +10,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$")]
 
 
 class Table(BaseModel):
-    """A table of the site file; a key that is not of it is a mistake."""
+    """A table of the site file; a key that is not of it is a mistake.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What several of its keys say together is checked by methods that `bridge.sites.mistakes.check`
+    marks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from bridge.sites.cluster import BatchPolicy
 from bridge.sites.identity import Claims, TableAccount
 from bridge.sites.images import ImagePolicy
+from bridge.sites.kinds import AbsolutePath, HttpsUrl, SlurmWord
 from bridge.sites.limits import TenantLimits
+from bridge.sites.mistakes import Loc, Mistake, check, not_among
 from bridge.sites.mounts import Mount
 from bridge.sites.table import Table
+
+if TYPE_CHECKING:
+    from bridge.sites.model import Site
+
+# Mounted over, these would take the container's own programs or the bridge's files away.
+_RESERVED = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 
 
 class Tenant(Table):
@@ -22,13 +30,13 @@ class Tenant(Table):
     other_clusters: tuple[str, ...] = Field(
         (), description="Clusters that an actor's `batch.cluster` may name besides."
     )
-    public_keys: tuple[Path, ...] = Field(
+    public_keys: tuple[AbsolutePath, ...] = Field(
         (), description="PEM files whose keys may sign this tenant's tokens."
     )
-    jwks_file: Path | None = Field(
+    jwks_file: AbsolutePath | None = Field(
         None, description="JSON Web Key Set with such keys; read again when it changes."
     )
-    jwks_url: str | None = Field(
+    jwks_url: HttpsUrl | None = Field(
         None, description="https URL of such a set; fetched again when a token names a key that is "
         "not in it."
     )  # fmt: skip
@@ -53,7 +61,7 @@ class Tenant(Table):
     account_table: dict[str, TableAccount] = Field(
         {}, description='Accounts by username (`accounts = "table"`).'
     )
-    private_key: Path | None = Field(
+    private_key: AbsolutePath | None = Field(
         None, description="PEM file that `bridge token create` signs with; only for sites without "
         "an issuer of their own."
     )  # fmt: skip
@@ -62,15 +70,15 @@ class Tenant(Table):
     privileged_role: str = Field(
         "Internal/abaco-privileged", description="Role that may set restricted actor fields."
     )
-    partition: str | None = Field(None, description="Overrides the cluster's partition.")
-    account: str | None = Field(None, description="Overrides the cluster's Slurm account.")
-    qos: str | None = Field(None, description="Overrides the cluster's QOS.")
+    partition: SlurmWord | None = Field(None, description="Overrides the cluster's partition.")
+    account: SlurmWord | None = Field(None, description="Overrides the cluster's Slurm account.")
+    qos: SlurmWord | None = Field(None, description="Overrides the cluster's QOS.")
     mounts: tuple[Mount, ...] = Field((), description="Directories that containers see.")
     run_as_executor: bool = Field(
         False, description="Whether actors may run as the user who sent the message."
     )
     default_token: bool = Field(False, description="Abaco's `token` field where none is given.")
-    webhook_key_file: Path | None = Field(
+    webhook_key_file: AbsolutePath | None = Field(
         None,
         description="File with the secret that this tenant's webhook requests are signed with, at "
         "least 16 bytes; none: they carry no signature.",
@@ -81,3 +89,75 @@ class Tenant(Table):
     )  # fmt: skip
     images: ImagePolicy = ImagePolicy()
     limits: TenantLimits = TenantLimits()
+
+    @check("cluster", "other_clusters")
+    def _check_clusters(self, site: Site) -> Iterator[Mistake]:
+        places: list[tuple[Loc, str]] = [(("cluster",), self.cluster)]
+        places += [(("other_clusters", n), one) for n, one in enumerate(self.other_clusters)]
+        for place, name in places:
+            if site.clusters and name not in site.clusters:
+                yield Mistake(place, not_among(name, site.clusters, "one of the clusters"))
+            elif [one for _, one in places].index(name) != places.index((place, name)):
+                yield Mistake(place, f'"{name}" is named twice', is_warning=True)
+
+    @check("public_keys", "jwks_file", "jwks_url")
+    def _check_keys(self, _site: Site) -> Iterator[Mistake]:
+        if not self.public_keys and self.jwks_file is None and self.jwks_url is None:
+            text = "no key that its tokens may have, expected public_keys, jwks_file or jwks_url"
+            yield Mistake((), text)
+
+    @check("jwks_url", "jwks_lifetime_s")
+    def _check_lifetime(self, _site: Site) -> Iterator[Mistake]:
+        if self.jwks_url is None and "jwks_lifetime_s" in self.model_fields_set:
+            text = "has no effect, as there is no jwks_url"
+            yield Mistake(("jwks_lifetime_s",), text, is_warning=True)
+
+    @check("accounts", "account_table", "claims")
+    def _check_accounts(self, _site: Site) -> Iterator[Mistake]:
+        if self.accounts == "table" and not self.account_table:
+            yield Mistake(("account_table",), 'missing, expected a table, as accounts is "table"')
+        if self.accounts != "table" and self.account_table:
+            text = f'has no effect, as accounts is "{self.accounts}"'
+            yield Mistake(("account_table",), text, is_warning=True)
+        named = [key for key in ("login", "uid", "gid", "groups") if getattr(self.claims, key, "")]
+        if self.accounts == "claims" and getattr(self.claims, "login", "") is None:
+            text = 'missing, expected the name of a claim, as accounts is "claims"'
+            yield Mistake(("claims", "login"), text)
+        for key in named if self.accounts != "claims" else ():
+            text = f'has no effect, as accounts is "{self.accounts}"'
+            yield Mistake(("claims", key), text, is_warning=True)
+
+    @check("account_table", "cluster")
+    def _check_table(self, site: Site) -> Iterator[Mistake]:
+        """Nothing runs under these accounts, whatever the table says."""
+        cluster = site.clusters.get(self.cluster)
+        min_uid = getattr(cluster, "min_uid", 1)
+        forbidden = {"root", *getattr(cluster, "forbidden_users", ())}
+        for user, account in self.account_table.items():
+            uid, login = getattr(account, "uid", None), getattr(account, "login", "")
+            if uid is not None and uid < min_uid:
+                text = f"found {uid}, expected at least {min_uid}, clusters.{self.cluster}.min_uid"
+                yield Mistake(("account_table", user, "uid"), text)
+            if login in forbidden:
+                text = f'found "{login}", expected an account under which something may run'
+                yield Mistake(("account_table", user, "login"), text)
+
+    @check("user_role", "admin_role", "privileged_role")
+    def _check_roles(self, _site: Site) -> Iterator[Mistake]:
+        for key in ("admin_role", "privileged_role"):
+            if getattr(self, key) == self.user_role:
+                text = f'found "{self.user_role}", expected another role than user_role'
+                yield Mistake((key,), text)
+
+    @check("mounts")
+    def _check_mounts(self, _site: Site) -> Iterator[Mistake]:
+        first: dict[str, int] = {}
+        for number, mount in enumerate(self.mounts):
+            path = str(getattr(mount, "container_path", number)).rstrip("/") or "/"
+            place = ("mounts", number, "container_path")
+            if path in _RESERVED:
+                text = f'found "{path}", expected a directory that the container does not have'
+                yield Mistake(place, text)
+            elif first.setdefault(path, number) != number:
+                text = f'found "{path}", expected another path than that of mounts[{first[path]}]'
+                yield Mistake(place, text)

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from bridge.sites.kinds import AbsolutePath, HttpUrl, check_path_template, check_template
+from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
+
+if TYPE_CHECKING:
+    from bridge.sites.model import Site
+
+
+def _of_login(value: str) -> str:
+    return check_template(value, "login")
+
+
+def _path_of_login(value: str) -> str:
+    return check_path_template(value, "login")
+
+
+LoginTemplate = Annotated[str, AfterValidator(_of_login)]
+LoginPath = Annotated[str, AfterValidator(_path_of_login)]
 
 
 class Sudo(Table):
     """The `sudo` way: a line of sudoers lets the service user start the agent as a user."""
 
-    command: Path = Field(Path("/usr/bin/sudo"), description="sudo on the scheduler's host.")
-    program: Path = Field(
+    command: AbsolutePath = Field(
+        Path("/usr/bin/sudo"), description="sudo on the scheduler's host."
+    )
+    program: AbsolutePath = Field(
         Path("/usr/local/libexec/bridge/agent.pyz"),
         description="The agent's program as the sudoers line names it; root owns it "
         "(`bridge agent install`).",
@@ -23,36 +44,45 @@ class Sudo(Table):
 class Ssh(Table):
     """The `ssh` way: the agent is started on a login node of the cluster."""
 
-    host: str = Field(description="The login node.")
+    host: str = Field(min_length=1, description="The login node.")
     port: int = Field(22, gt=0, lt=65_536, description="Its sshd.")
-    login: str = Field(
+    login: LoginTemplate = Field(
         "{login}", description="Whom to log in as: the owner, or a community account for all."
     )
     service_login: str | None = Field(
         None, description="Whom to log in as for the bridge's own questions to Slurm; none: the "
         "name of the scheduler's own user."
     )  # fmt: skip
-    key_file: str | None = Field(
+    key_file: LoginPath | None = Field(
         None, description="Private key, {login} in it stands for the account; none: the agent's."
     )
-    certificate_file: str | None = Field(
+    certificate_file: LoginPath | None = Field(
         None, description="OpenSSH certificate for the key, {login} as above."
     )
     agent: bool = Field(False, description="Whether keys of an SSH agent (SSH_AUTH_SOCK) count.")
-    known_hosts: Path = Field(description="Host keys; a host that is not in it is refused.")
+    known_hosts: AbsolutePath = Field(description="Host keys; a host that is not in it is refused.")
     keepalive_s: int = Field(30, gt=0, description="Between signs of life, seconds.")
     connect_timeout_s: float = Field(10.0, gt=0, description="To connect and log in, seconds.")
     max_connections: int = Field(32, gt=0, description="Connections open at once at most.")
+
+    @check("key_file", "certificate_file", "agent")
+    def _check_keys(self, _site: Site) -> Iterator[Mistake]:
+        if self.key_file is None and not self.agent:
+            yield Mistake((), "no key, expected key_file, or agent = true")
+        if self.key_file is None and self.certificate_file is not None:
+            yield Mistake(
+                ("certificate_file",), "without key_file, expected the key that it is for"
+            )
 
 
 class Slurmrestd(Table):
     """Slurm's REST daemon, with a JWT signed for each user."""
 
-    url: str = Field(description="Base URL, as in http://head:6820.")
+    url: HttpUrl = Field(description="Base URL, as in http://head:6820.")
     version: str = Field(
         "v0.0.42", pattern=r"^v0\.0\.[0-9]{2}$", description="Version of its OpenAPI plugins."
     )
-    jwt_key_file: Path = Field(
+    jwt_key_file: AbsolutePath = Field(
         description="Slurm's jwt_hs256.key. Whoever reads it is everybody on the cluster: mode "
         "0600, read by the spawner alone where the scheduler starts as root."
     )

@@ -7,7 +7,8 @@ from pydantic import BaseModel
 from bridge.sandbox.images import CHECKOUT
 from bridge.sandbox.service import read_sandbox_site
 from bridge.sites.model import Site
-from bridge.sites.reference import TABLES, write_reference
+from bridge.sites.reference import write_reference
+from bridge.sites.tables import TABLES
 
 
 def test_the_page_is_what_the_models_say() -> None:
