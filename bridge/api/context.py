@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from flask import current_app, g, request
@@ -13,6 +13,7 @@ from bridge.clock import Clock
 from bridge.core.case import Case
 from bridge.core.waits import Waits
 from bridge.db import Database
+from bridge.services.queued import QueueCounts
 from bridge.sites import Site
 
 _EXTENSION = "bridge"
@@ -29,6 +30,7 @@ class Context:
     authenticator: Authenticator
     metrics_token: bytes | None  # what may read /metrics, besides admins
     secrets: SecretBox | None  # encrypts secret configs
+    counts: QueueCounts = field(default_factory=QueueCounts)
 
     def now(self) -> datetime:
         """Return the present moment, cut to the milliseconds that the API shows."""

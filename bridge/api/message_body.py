@@ -26,13 +26,18 @@ from bridge.sites.model import Limits
 _IN_MEMORY_BYTES = 1 << 20
 
 
-def read_message(case: Case, limits: Limits) -> PostedMessage:
+def read_message(case: Case, limits: Limits, max_bytes: int) -> PostedMessage:
     """Return the message that the request being served carries.
 
     1. a field `message` of JSON, query or form, as text; 2. raw bytes; 3. a JSON object; 4. any
     other body that parses as JSON, as text.
 
     Whoever asks closes it.
+
+    Args:
+        case: of the keys.
+        limits: of the site.
+        max_bytes: the largest binary message that the tenant may send.
 
     Raises:
         InvalidField: malformed, or text that no process could be given.
@@ -41,7 +46,7 @@ def read_message(case: Case, limits: Limits) -> PostedMessage:
     """
     if request.headers.get("Content-Type") == BINARY:
         text = request.args.get("message")  # the only place that is left for the field
-        return text_message(text) if text else _read_binary(limits.max_message_bytes)
+        return text_message(text) if text else _read_binary(max_bytes)
     _check_length(request.content_length or 0, limits.max_text_message_bytes)
     body = read_json_body()
     field = Fields(case, body if isinstance(body, dict) else {}).get("message")

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Annotated, Any, TypedDict
 
 from flask import Blueprint, Response, request
+from sqlalchemy.orm import Session
 
 from bridge.api.batch_body import KEY, NDJSON, BatchItem, read_batch
 from bridge.api.context import case, context, identity, links
@@ -34,6 +35,7 @@ from bridge.services.messages import (
     post_messages,
     purge_messages,
 )
+from bridge.services.queued import Gate, largest_message
 from bridge.services.results import await_result
 
 blueprint = Blueprint("messages", __name__, url_prefix="/actors/<actor_id>/messages")
@@ -119,7 +121,7 @@ def post(actor_id: str) -> Response:
         environment = check_environment(request.args.items())
         key = request.headers.get("Idempotency-Key")
         key = None if key is None else check_key(key)
-        message = read_message(case(), here.site.limits)
+        message = read_message(case(), here.site.limits, _largest())
     with closing(message):
         new = NewMessage(message, environment, key)
         if environment.get("_abaco_synchronous", "").lower() == "true":
@@ -201,19 +203,32 @@ def _queue(actor_id: str, messages: Sequence[NewMessage], max_waiting: int | Non
     account = executor_account(
         here.database, identity(), here.site, actor_id, here.clock, here.waits
     )
-    user, now = identity(), here.now()
-    return here.database.write(
-        lambda session: post_messages(
-            session,
-            user,
-            actor_id,
-            messages,
-            now,
-            account=account,
-            max_waiting=max_waiting,
-            hops=hops,
-        )
-    )
+    user, now, gate = identity(), here.now(), Gate(here.site, here.counts)
+
+    def post(session: Session) -> Posted | LimitReached:
+        try:
+            return post_messages(
+                session,
+                user,
+                actor_id,
+                messages,
+                now,
+                gate,
+                account=account,
+                max_waiting=max_waiting,
+                hops=hops,
+            )
+        except LimitReached as error:  # raised, it would break up what others do with it
+            return error
+
+    done = here.database.write(post)
+    if isinstance(done, LimitReached):
+        raise done
+    return done
+
+
+def _largest() -> int:
+    return largest_message(context().site, identity().tenant)
 
 
 def _read_hops() -> int:

@@ -1,7 +1,7 @@
 """What an actor asks of Slurm beyond Abaco's fields: the `batch` object.
 
 Every key is optional and stands for itself, in both cases of the API: nested keys are never spelled
-in camel. What is not asked for is null, and then the site decides. What a cluster allows is its
+in camel. What is not asked for is null, and then the site decides. What a site allows is its
 own policy's to say; here only the form is judged.
 """
 

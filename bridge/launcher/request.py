@@ -2,7 +2,7 @@
 
 What the `batch` object names comes first, then Abaco's own fields (`queue`, `mem_limit`,
 `max_cpus`), then the tenant's, then the cluster's settings. Abaco's fields only privileged users
-may set, so they are not bounded; what `batch` asks for is checked against the cluster's policy
+may set, so they are not bounded; what `batch` asks for is checked against the site's policy
 (bridge.services.batch) whenever a message goes to the cluster, since the site file may have
 changed.
 """

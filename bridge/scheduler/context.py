@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bridge.auth import SecretBox
 from bridge.clock import Clock
 from bridge.db import Array, Database
+from bridge.services.queued import Gate, QueueCounts
 from bridge.sessions import SessionPool, UserSession
 from bridge.sites import Cluster, Site
 from bridge.slurm import SlurmPort
@@ -26,12 +27,19 @@ class SiteContext:
         database: what the API and the scheduler meet in.
         clock: the time.
         at: called with the name of each point at which a crash is tested.
+        counts: what is known of the lengths of queues.
     """
 
     site: Site
     database: Database
     clock: Clock
     at: Callable[[str], None] = no_hook
+    counts: QueueCounts = field(default_factory=QueueCounts)
+
+    @property
+    def gate(self) -> Gate:
+        """What lets messages in."""
+        return Gate(self.site, self.counts)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class ClusterContext:
         submitting: arrays that a thread of this process submits at this moment.
         box: the site's keys for secret configs, where it has any.
         at: called with the name of each point at which a crash is tested.
+        counts: what is known of the lengths of queues.
     """
 
     name: str
@@ -65,11 +74,12 @@ class ClusterContext:
     submitting: set[str] = field(default_factory=set)
     box: SecretBox | None = None
     at: Callable[[str], None] = no_hook
+    counts: QueueCounts = field(default_factory=QueueCounts)
 
     @property
     def whole(self) -> SiteContext:
         """The site, of which this is one cluster."""
-        return SiteContext(self.site, self.database, self.clock, self.at)
+        return SiteContext(self.site, self.database, self.clock, self.at, self.counts)
 
     @property
     def cluster(self) -> Cluster:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from bridge.core.cron import next_time
 from bridge.core.messages import text_message
 from bridge.db import Actor
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, LimitReached, PayloadTooLarge
 from bridge.scheduler.context import SiteContext
 from bridge.services.messages import CRON, queue_message
 
@@ -49,7 +49,13 @@ def _run(context: SiteContext, actor_id: str, now: datetime) -> bool:
         if not actor.cron_on or actor.cron_schedule is None:
             return False
         variables = {"Time_msg_queued": str(now.timestamp())}
-        execution_id = queue_message(session, actor, CRON, text_message(MESSAGE), variables, now)
+        try:
+            execution_id = queue_message(
+                session, actor, CRON, text_message(MESSAGE), variables, now, context.gate
+            )
+        except (LimitReached, PayloadTooLarge) as error:  # as with any time that was missed
+            log.warning("cron left out: %s", error.message, extra={"facts": {"actor": actor_id}})
+            return False
     log.info("cron", extra={"facts": {"actor": actor_id, "execution": execution_id}})
     return True
 

@@ -29,7 +29,7 @@ from bridge.clock import monotonic_s
 from bridge.core.messages import EVENTS_NAME, JSON, json_message
 from bridge.core.statuses import Level
 from bridge.db import Actor, Event
-from bridge.errors import BridgeError, Conflict, WebhookError
+from bridge.errors import BridgeError, Conflict, LimitReached, WebhookError
 from bridge.events import MAX_HOPS
 from bridge.scheduler.context import SiteContext
 from bridge.services.access import find_actor
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 # Link events of one tenant in one transaction, and transactions of one tick.
 LINK_BATCH = 200
 LINK_ROUNDS = 5
+# Pause before an event is posted again to an actor whose owner has too many messages.
+FULL_REST = timedelta(seconds=30)
 THREADS_PER_TENANT = 4
 # How long a thread stays with one actor before others have their turn, seconds.
 TURN_S = 5.0
@@ -82,14 +84,16 @@ def _deliver_links(context: SiteContext, tenant: str) -> int:
     with context.database.begin() as session:
         events = session.scalars(
             select(Event)
-            .where(_linked(tenant))
+            .where(_linked(tenant), Event.next_attempt_at <= now)
             .order_by(Event.id)
             .limit(LINK_BATCH)
             .with_for_update(skip_locked=True)
         ).all()
         for event in events:
             try:
-                _deliver_link(session, event, now)
+                _deliver_link(session, context, event, now)
+            except LimitReached as error:  # later; housekeeping gives up what is a day old
+                event.error, event.next_attempt_at = error.message, now + FULL_REST
             except BridgeError as error:
                 _give_up(event, error.message, now)
             else:
@@ -97,14 +101,15 @@ def _deliver_links(context: SiteContext, tenant: str) -> int:
     return len(events)
 
 
-def _deliver_link(session: Session, event: Event, now: datetime) -> None:
+def _deliver_link(session: Session, context: SiteContext, event: Event, now: datetime) -> None:
     if event.hops >= MAX_HOPS:
         raise Conflict(
             f"{MAX_HOPS} links led to this event: the chain, perhaps a circle, ends here."
         )
     target = _linked_actor(session, event, event.target, lock=True)
     payload = {**event.payload, "_abaco_link": _dbid(target)}
-    queue_message(session, target, EVENTS, json_message(payload), {}, now, hops=event.hops + 1)
+    message, hops = json_message(payload), event.hops + 1
+    queue_message(session, target, EVENTS, message, {}, now, context.gate, hops=hops)
 
 
 def _linked_actor(session: Session, event: Event, link: str, *, lock: bool) -> Actor:

@@ -11,7 +11,7 @@ from bridge.db import Actor, Array, Image
 from bridge.launcher import build_array_json, build_request
 from bridge.launcher.spool import build_fingerprint, build_shape
 from bridge.scheduler.context import ClusterContext
-from bridge.services.batch import check_batch
+from bridge.services.batch import check_batch, rules_of
 from bridge.services.mounts import mounts_of
 
 
@@ -37,7 +37,7 @@ def read_recipe(context: ClusterContext, actor: Actor, image: Image, username: s
     if actor.batch is not None:
         # The release that wrote the row may not have known them all.
         batch = {key: actor.batch.get(key) for key in KEYS}
-        check_batch(batch, context.cluster.batch, context.name)
+        check_batch(batch, rules_of(context.site, actor.tenant, context.name))
     request = build_request(context.site, context.cluster, actor)
     array = Array(sif_path=image.sif_path, request=request, username=username)
     mounts = user_mounts(context, actor, username)

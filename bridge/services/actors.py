@@ -25,7 +25,7 @@ from bridge.db import (
 from bridge.errors import InvalidField, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
-from bridge.services.batch import check_batch
+from bridge.services.batch import check_batch, rules_of
 from bridge.services.links import check_no_cycle, find_link, lock_links
 from bridge.services.mounts import mounts_of
 from bridge.services.rows import find_or_insert
@@ -66,7 +66,7 @@ def check_site(description: ActorDescription, site: Site, tenant_name: str) -> N
 
     Raises:
         InvalidField: the queue is unknown, the tenant's actors cannot run as executors, or Slurm
-            is asked for more than its cluster allows.
+            is asked for more than its tenant or cluster allows.
     """
     tenant = site.tenants[tenant_name]
     if description.queue and description.queue not in site.queues:
@@ -77,8 +77,7 @@ def check_site(description: ActorDescription, site: Site, tenant_name: str) -> N
     if description.run_as_executor and not tenant.run_as_executor:
         raise InvalidField("run_as_executor isn't supported for your tenant")
     if description.batch:
-        policy = site.clusters[tenant.cluster].batch
-        check_batch(description.batch, policy, tenant.cluster)
+        check_batch(description.batch, rules_of(site, tenant_name, tenant.cluster))
 
 
 def register_actor(

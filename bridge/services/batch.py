@@ -1,10 +1,12 @@
-"""Whether a cluster allows what an actor asks of Slurm."""
+"""Whether a site allows what an actor asks of Slurm."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import InvalidField
+from bridge.sites import Site
 from bridge.sites.model import BatchPolicy
 
 # Key of the object, what bounds it in the site file.
@@ -26,12 +28,32 @@ _ONE_OF = (
 )
 
 
-def check_batch(batch: dict[str, Any], policy: BatchPolicy, cluster: str) -> None:
-    """Refuse what `policy` does not allow.
+@dataclass(frozen=True)
+class BatchRules:
+    """A policy, and whose it is: ``Tenant X`` or ``Cluster Y``."""
+
+    policy: BatchPolicy
+    whose: str
+
+
+def rules_of(site: Site, tenant: str, cluster: str) -> BatchRules:
+    """Return what holds for the tenant's actors on the cluster: its own table in place of that's.
+
+    The tenant's counts as a whole; what it leaves out has the defaults, not the cluster's values.
+    """
+    own = site.tenants[tenant].batch
+    if own is not None:
+        return BatchRules(own, f"Tenant {tenant}")
+    return BatchRules(site.clusters[cluster].batch, f"Cluster {cluster}")
+
+
+def check_batch(batch: dict[str, Any], rules: BatchRules) -> None:
+    """Refuse what `rules` do not allow.
 
     Raises:
-        InvalidField: lists every key that asks for too much, and what is allowed.
+        InvalidField: lists every key that asks for too much, what is allowed, and whom to ask.
     """
+    policy = rules.policy
     refusals = []
     for key, bound in _MOST:
         most = getattr(policy, bound)
@@ -43,5 +65,8 @@ def check_batch(batch: dict[str, Any], policy: BatchPolicy, cluster: str) -> Non
             words = ", ".join(allowed) or "none"
             refusals.append(f"{key}: asked for {batch[key]!r}, allowed: {words}")
     if refusals:
-        text = f"Cluster {cluster} does not allow this. {'; '.join(refusals)}."
+        text = (
+            f"{rules.whose} does not allow this. {'; '.join(refusals)}. Ask for less, or the "
+            "site's administrators to allow it."
+        )
         raise InvalidField(f"Invalid actor description: { ({'batch': text})!r}")

@@ -30,11 +30,12 @@ from bridge.core.messages import BINARY, CRON_NAME, EVENTS_NAME, PostedMessage
 from bridge.core.statuses import ExecutionStatus, Level
 from bridge.core.waits import Waits
 from bridge.db import Actor, Database, Execution, Message, MessagePart
-from bridge.errors import Conflict
+from bridge.errors import Conflict, LimitReached, PayloadTooLarge
 from bridge.services.access import Target, find_actor, find_target
 from bridge.services.accounts import Account, find_account
 from bridge.services.bulk import NewExecution, NewText, insert_executions, insert_texts
 from bridge.services.endings import end_waiting
+from bridge.services.queued import Gate
 from bridge.sites import Site
 
 # Made once: putting a statement together costs more than sending it.
@@ -131,6 +132,7 @@ def post_messages(
     actor_id: str,
     messages: Sequence[NewMessage],
     now: datetime,
+    gate: Gate,
     *,
     account: Account | None = None,
     max_waiting: int | None = None,
@@ -147,6 +149,7 @@ def post_messages(
         actor_id: id or alias of the actor.
         messages: their environments come from `check_environment`.
         now: when they were received.
+        gate: judges their sizes and number.
         account: from `executor_account`.
         max_waiting: refuse if more messages than this wait already.
         hops: links between actors, and webhooks, that led to them.
@@ -155,6 +158,8 @@ def post_messages(
         NotFound: there is no such actor.
         PermissionDenied: the caller may not execute it.
         Conflict: too many wait, or the executor's account is not known.
+        PayloadTooLarge: one is too large for the tenant.
+        LimitReached: the tenant or the actor's owner has too many. Nothing was written.
     """
     # Two batches with keys in common could wait for each other half way: one after the other.
     lock = len(messages) > 1 and any(message.key is not None for message in messages)
@@ -165,7 +170,7 @@ def post_messages(
         header = {"_abaco_jwt_header_name": identity.jwt_header_name}
         messages = [NewMessage(m.message, {**m.environment, **header}, m.key) for m in messages]
     executor = Executor(identity.username, account)
-    queued = queue_messages(session, actor, executor, messages, now, hops=hops)
+    queued = queue_messages(session, actor, executor, messages, now, gate, hops=hops)
     return Posted(actor.id, actor.owner, queued)
 
 
@@ -176,12 +181,13 @@ def queue_message(
     message: PostedMessage,
     environment: Mapping[str, str],
     now: datetime,
+    gate: Gate,
     *,
     hops: int = 0,
 ) -> str:
     """Write one message and its execution, as `queue_messages`; return the execution's id."""
     new = NewMessage(message, environment)
-    return queue_messages(session, actor, executor, [new], now, hops=hops)[0].execution_id
+    return queue_messages(session, actor, executor, [new], now, gate, hops=hops)[0].execution_id
 
 
 def queue_messages(
@@ -190,6 +196,7 @@ def queue_messages(
     executor: Executor,
     messages: Sequence[NewMessage],
     now: datetime,
+    gate: Gate,
     *,
     hops: int = 0,
 ) -> list[Queued]:
@@ -202,10 +209,13 @@ def queue_messages(
         executor: a user with EXECUTE, or `CRON` or `EVENTS`.
         messages: what is to be queued.
         now: when they were received.
+        gate: judges their sizes and number.
         hops: links between actors that led to them.
 
     Raises:
         Conflict: the actor runs as whoever posts, and the executor's account is not known.
+        PayloadTooLarge: one is too large for the tenant.
+        LimitReached: the tenant or the actor's owner has too many. Nothing was written.
     """
     account = _own_account(actor, executor)
     own: list[tuple[str, bool]] = []  # the id of each, and whether no other has the same
@@ -222,6 +232,7 @@ def queue_messages(
         if is_first:
             new[execution_id] = message
             rows.append(NewExecution(execution_id, key))
+    _check_room(session, gate, actor, new, ids_by_key)
     shared = {
         "tenant": actor.tenant,
         "actor_id": actor.id,
@@ -238,6 +249,30 @@ def queue_messages(
     repeated = _find_repeated(session, actor.id, ids_by_key)
     _insert_messages(session, {name: one for name, one in new.items() if name not in repeated})
     return [Queued(repeated.get(name, name), first and name not in repeated) for name, first in own]
+
+
+def _check_room(
+    session: Session,
+    gate: Gate,
+    actor: Actor | Target,
+    new: Mapping[str, NewMessage],
+    ids_by_key: Mapping[str, str],
+) -> None:
+    """Let the messages in, of which those that are there already under their key do not count."""
+    for place, message in enumerate(new.values(), start=1):
+        try:
+            gate.check_size(actor.tenant, message.message.size)
+        except PayloadTooLarge as error:
+            where = f"Message {place} of {len(new)}: " if len(new) > 1 else ""
+            raise PayloadTooLarge(where + error.message) from error
+    try:
+        gate.let_in(session, actor.tenant, actor.owner, len(new))
+    except LimitReached:
+        there = len(_find_repeated(session, actor.id, ids_by_key))
+        if there == 0:
+            raise
+        if there < len(new):
+            gate.let_in(session, actor.tenant, actor.owner, len(new) - there)
 
 
 def _find_repeated(session: Session, actor_id: str, ids: Mapping[str, str]) -> dict[str, str]:

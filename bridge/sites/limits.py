@@ -26,13 +26,15 @@ class TenantLimits(Table):
         {}, description="Shares of users beside each other; 1 where none is given."
     )
     max_message_bytes: int | None = Field(
-        None, gt=0, description="Largest message; none: the site's limit, bytes."
+        None,
+        gt=0,
+        description="Largest message; none: the site's limit, bytes.",
     )
     max_queued_messages: int | None = Field(
-        None, gt=0, description="Messages of the tenant that wait at once; none: no limit."
+        None, gt=0, description="Messages of the tenant that wait or run at once; none: no limit."
     )
     max_queued_messages_per_user: int | None = Field(
-        None, gt=0, description="Messages that wait for one owner's actors at once."
+        None, gt=0, description="Messages of one owner's actors that wait or run at once."
     )
     max_workers: int | None = Field(
         None, gt=0, description="Workers (array tasks) of the tenant at once."

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from bridge.services.queued import Gate, QueueCounts
 from bridge.sites import Site
 
 
@@ -76,3 +77,15 @@ def make_site(directory: Path, **changes: Any) -> Site:
     if "encryption_key_file" not in changes:
         data["encryption_key_file"] = str(write_encryption_keys(directory))
     return Site.model_validate(data | changes)
+
+
+def make_gate(**limits: Any) -> Gate:
+    """Return what lets in the messages of a site whose tenants have these limits."""
+    tenant = {"cluster": "alpha", "limits": limits}
+    data = {
+        "name": "test",
+        "public_url": "https://bridge.example.org",
+        "clusters": {"alpha": {"spool": "/scratch/{username}", "image_cache": "/work/images"}},
+        "tenants": {"PHYSICS": tenant, "BIOLOGY": tenant},
+    }
+    return Gate(Site.model_validate(data), QueueCounts())

@@ -16,6 +16,7 @@ from bridge.scheduler import cron
 from bridge.scheduler.context import SiteContext
 from bridge.scheduler.cron import cron_tick
 from bridge.sites import Site
+from bridge.sites.limits import TenantLimits
 from tests.factories.rows import START, add_actor
 from tests.factories.statements import recorded_scans
 
@@ -168,3 +169,15 @@ def test_two_schedulers_at_the_same_moment_run_it_once(schedules: Schedules) -> 
     assert sum(counts) == 5
     assert len({execution.actor_id for execution in schedules.executions()}) == 5
     assert len(schedules.executions()) == 5
+
+
+def test_a_run_that_there_is_no_room_for_is_left_out(site, database, clock, caplog):
+    limits = TenantLimits(max_queued_messages_per_user=1)
+    table = site.tenants["PHYSICS"].model_copy(update={"limits": limits})
+    schedules = Schedules(site.model_copy(update={"tenants": {"PHYSICS": table}}), database, clock)
+    actor_id = schedules.add()
+    assert schedules.tick() == 1
+    assert schedules.tick(hours=1) == 0
+    assert len(schedules.executions()) == 1
+    assert schedules.next_at(actor_id) == clock.now() + HOUR
+    assert "cron left out: The actors of user alice have 1 messages" in caplog.text

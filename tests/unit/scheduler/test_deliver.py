@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from bridge.clock import ManualClock
 from bridge.core.statuses import ExecutionStatus, Level
@@ -24,6 +24,7 @@ from bridge.scheduler import deliver
 from bridge.scheduler.context import SiteContext
 from bridge.scheduler.deliver import (
     CLAIM,
+    FULL_REST,
     MAX_ATTEMPTS,
     THREADS_PER_TENANT,
     Webhooks,
@@ -31,6 +32,7 @@ from bridge.scheduler.deliver import (
     links_tick,
 )
 from bridge.sites import Site
+from bridge.sites.limits import TenantLimits
 from tests.factories.rows import START, add_actor, add_execution, add_permission
 from tests.factories.statements import recorded_scans, recorded_statements
 from tests.unit.events.receiver import serving, status
@@ -625,3 +627,29 @@ def test_from_the_event_to_a_real_receiver(
     assert [body["execution_id"] for body in receiver.bodies] == [ended] * 2
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 0
+
+
+def test_what_there_is_no_room_for_is_linked_later(site, database, clock):
+    limits = TenantLimits(max_queued_messages_per_user=1)
+    table = site.tenants["PHYSICS"].model_copy(update={"limits": limits})
+    full = site.model_copy(update={"tenants": {"PHYSICS": table}})
+    linked = Linked(SiteContext(full, database, clock))
+    end_one(linked.context, linked.source, count=2)
+    links_tick(linked.context)
+    assert (len(linked.messages()), reasons(linked.context)) == (1, [])
+    [event] = events(linked.context)
+    assert "max_queued_messages_per_user" in event.error
+
+    with database.begin() as session:
+        session.execute(
+            update(Execution)
+            .where(Execution.status == ExecutionStatus.SUBMITTED)
+            .values(status=ExecutionStatus.COMPLETE, finish_time=clock.now())
+        )
+    # A second scheduler, whose counts are its own.
+    context = SiteContext(full, database, clock)
+    links_tick(context)
+    assert linked.messages() == []
+    clock.push(FULL_REST.total_seconds())
+    links_tick(context)
+    assert (len(linked.messages()), events(context)) == (1, [])

@@ -41,9 +41,11 @@ from tests.factories.rows import (
     add_permission,
     add_worker,
 )
+from tests.factories.sites import make_gate
 from tests.factories.statements import recorded_statements
 
 ALICE = Identity("PHYSICS", "alice", ())
+OPEN = make_gate()
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
 
 
@@ -52,7 +54,7 @@ def post(session, actor, *texts, keys=None):
         NewMessage(text_message(text), key=keys[number] if keys else None)
         for number, text in enumerate(texts or ["x"])
     ]
-    posted = post_messages(session, ALICE, actor.id, new, START)
+    posted = post_messages(session, ALICE, actor.id, new, START, OPEN)
     return [one.execution_id for one in posted.queued]
 
 
@@ -98,7 +100,7 @@ def test_what_is_written_in_bulk_is_what_was_posted(database, texts, environment
     with database.begin() as session:
         actor = add_actor(session)
         new = [NewMessage(text_message(text), environment) for text in texts]
-        posted = post_messages(session, ALICE, actor.id, new, START)
+        posted = post_messages(session, ALICE, actor.id, new, START, OPEN)
         ids = [one.execution_id for one in posted.queued]
         for execution_id, text in zip(ids, texts, strict=True):
             message = session.get_one(Message, execution_id)
@@ -139,7 +141,7 @@ def test_what_was_new_is_told(database):
         actor = add_actor(session)
         post(session, actor, keys=["k"])
         new = [NewMessage(text_message("x"), key=key) for key in ("k", "n", "n", None)]
-        posted = post_messages(session, ALICE, actor.id, new, START)
+        posted = post_messages(session, ALICE, actor.id, new, START, OPEN)
     assert [one.is_new for one in posted.queued] == [False, True, False, True]
 
 
@@ -151,7 +153,7 @@ def test_a_key_is_its_executor_s_own(database):
         add_permission(session, actor, "bob", Level.EXECUTE)
         [first] = post(session, actor, keys=["k"])
         new = NewMessage(text_message("x"), key="k")
-        [other] = post_messages(session, bob, actor.id, [new], START).queued
+        [other] = post_messages(session, bob, actor.id, [new], START, OPEN).queued
         assert other.is_new
         assert other.execution_id != first
 
@@ -200,7 +202,7 @@ def test_a_batch_that_fails_leaves_nothing(database):
     torn.close()
     messages = [NewMessage(text_message("x")), NewMessage(torn)]
     with pytest.raises(ValueError, match="closed file"), database.begin() as session:
-        post_messages(session, ALICE, actor.id, messages, START)
+        post_messages(session, ALICE, actor.id, messages, START, OPEN)
     with database.read() as session:
         assert session.query(Execution).count() == 0
 
@@ -350,7 +352,9 @@ def test_a_post_that_meets_a_deletion_is_refused_or_ended(database):
 def test_the_bridge_itself_posts_without_an_identity_and_as_the_owner(database, executor):
     with database.begin() as session:
         actor = add_actor(session, run_as_executor=True)
-        execution_id = queue_message(session, actor, executor, text_message("x"), {"A": "1"}, START)
+        execution_id = queue_message(
+            session, actor, executor, text_message("x"), {"A": "1"}, START, OPEN
+        )
     with database.read() as session:
         row = session.query(Execution).one()
         assert session.query(Message).one().environment == {"A": "1"}
@@ -366,7 +370,7 @@ def test_whose_account_an_execution_runs_under(database, run_as_executor, expect
     with database.begin() as session:
         actor = add_actor(session, run_as_executor=run_as_executor)
         bob = Executor("bob", Account(2002, 2003))
-        queue_message(session, actor, bob, text_message("x"), {}, START)
+        queue_message(session, actor, bob, text_message("x"), {}, START, OPEN)
         row = session.query(Execution).one()
         assert (row.username, row.executor_uid, row.executor_gid) == expected
         assert row.executor == "bob"
@@ -378,7 +382,7 @@ def test_an_executor_without_an_account_never_runs_as_the_owner(database, name):
     with database.begin() as session:
         actor = add_actor(session, run_as_executor=True)
         with pytest.raises(Conflict, match="post the message again"):
-            queue_message(session, actor, Executor(name), text_message("x"), {}, START)
+            queue_message(session, actor, Executor(name), text_message("x"), {}, START, OPEN)
 
 
 def test_the_executor_s_account_is_asked_for_only_where_it_counts(database, site):
