@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
 
 import click
 
 from bridge import logs
 from bridge.auth import load_secret_box
+from bridge.cli.reload import note_reload, refuse_reload
 from bridge.clock import SystemClock
 from bridge.db import Database
+from bridge.errors import SiteConfigError
 from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
@@ -38,8 +41,11 @@ def scheduler(service_user: str) -> None:
     """Run the scheduler: one is active, others stand by.
 
     Started as root where a cluster's `session` is "setuid". Only a small spawner keeps root's
-    rights; this process goes on as the service user.
+    rights; this process goes on as the service user. SIGHUP makes it read the site file again.
     """
+    orders: SimpleQueue[int] = SimpleQueue()  # the one whose put() a signal may interrupt
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: orders.put(number))
     settings = read_settings()
     logs.configure(settings.log_level)
     site = load_site(settings.site_file)
@@ -47,15 +53,28 @@ def scheduler(service_user: str) -> None:
     ways = start_ways(site, program, service_user)
     database = Database(settings.database_url)
     contexts = _contexts(site, database, program, ways)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    SchedulerLoop(contexts, SchedulerLease(database, SystemClock())).run(stop)
+    loop = SchedulerLoop(contexts, SchedulerLease(database, SystemClock()))
+    loop.start()
+    while orders.get() == signal.SIGHUP:
+        site = _reload(settings.site_file, site, loop)
+    loop.finish()
     for context in contexts:
         context.sessions.close()
         context.submitters.close()
     database.close()
     program.remove()
+
+
+def _reload(path: Path, site: Site, loop: SchedulerLoop) -> Site:
+    """Return the site that is in force from now on: the one at `path`, or the old one."""
+    try:
+        new = load_site(path)
+        loop.renew(new)
+    except SiteConfigError as error:
+        refuse_reload(error)
+        return site
+    note_reload(site, new)
+    return new
 
 
 def _contexts(

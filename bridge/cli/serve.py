@@ -9,15 +9,15 @@ from typing import Any
 import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from bridge import logs
 from bridge.api import create_app
-from bridge.auth import load_secret_box
-from bridge.auth.keys import load_public_keys
+from bridge.cli.reload import note_reload, refuse_reload
 from bridge.db import Database
 from bridge.db.upgrade import check
-from bridge.errors import SettingsError
+from bridge.errors import SettingsError, SiteConfigError
 from bridge.settings import Settings, read_settings
 from bridge.sites import Site, load_site
 
@@ -31,7 +31,8 @@ from bridge.sites import Site, load_site
 def api(bind: str, workers: int, threads: int) -> None:
     """Serve Abaco's HTTP contract.
 
-    Needs the database alone: no cluster, and no rights but those of an ordinary user.
+    Needs the database alone: no cluster, and no rights but those of an ordinary user. SIGHUP makes
+    it read the site file again; requests under way are answered first.
     """
     if os.geteuid() == 0:
         raise SettingsError(
@@ -41,11 +42,21 @@ def api(bind: str, workers: int, threads: int) -> None:
     settings = read_settings()
     logs.configure(settings.log_level)
     site = load_site(settings.site_file)
-    load_public_keys(site)  # a mistake shows here, in one line, and not in each process
-    load_secret_box(site)
+    try_site(site, settings)
     check(settings.database_url)
     options = {"bind": bind, "workers": workers, "threads": threads}
     Server(site, settings, options).run()
+
+
+def try_site(site: Site, settings: Settings) -> None:
+    """Make the application once for nothing: what is wrong shows here, not in each process.
+
+    Raises:
+        SiteConfigError: a file that the site names cannot be used.
+    """
+    database = Database(settings.database_url)
+    create_app(site, database)
+    database.close()
 
 
 class _JsonLogger(Logger):  # type: ignore[misc]
@@ -83,6 +94,31 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
+    def run(self) -> None:
+        """Serve until a signal ends it."""
+        _Arbiter(self).run()
+
+    def renew(self) -> bool:
+        """Read the site file again; whether the site that it describes is now in force."""
+        try:
+            site = load_site(self.settings.site_file)
+            try_site(site, self.settings)
+        except SiteConfigError as error:
+            refuse_reload(error)
+            return False
+        note_reload(self.site, site)
+        self.site = site
+        return True
+
     def load(self) -> Flask:
         """Make the application; each process has connections of its own."""
         return create_app(self.site, Database(self.settings.database_url))
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    """Gunicorn's parent of all processes, which reloads nothing that cannot be used."""
+
+    def handle_hup(self) -> None:
+        """Take the site file over: new processes for requests to come, the old ones finish."""
+        if self.app.renew():
+            super().handle_hup()

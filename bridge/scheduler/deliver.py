@@ -154,6 +154,10 @@ class Webhooks:
             THREADS_PER_TENANT * len(context.site.tenants), thread_name_prefix="webhook"
         )
 
+    def renew(self, context: SiteContext, sender: Sender) -> None:
+        """Go on with another reading of the site; what is being posted ends as it began."""
+        self._context, self._sender = context, sender
+
     def tick(self) -> int:
         """Give free threads to actors with something to post; return to how many."""
         now = self._context.clock.now()

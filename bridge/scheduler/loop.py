@@ -28,10 +28,12 @@ from bridge.scheduler.images import image_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.plan import plan_tick
+from bridge.scheduler.renew import renew_contexts
 from bridge.scheduler.stop import cancel_tick, stop_tick
 from bridge.scheduler.submit import due_arrays, submit_array
 from bridge.scheduler.users import users_tick
 from bridge.scheduler.watch import watch_tick
+from bridge.sites import Site
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,12 @@ class SchedulerLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set; a tick under way is finished first."""
+        self.start()
+        stop.wait()
+        self.finish()
+
+    def start(self) -> None:
+        """Start the timers of all ticks."""
         for seconds, tick in (
             (WORK_S, self.work),
             (QUESTIONS_S, lambda: self._each(users_tick)),
@@ -74,7 +82,19 @@ class SchedulerLoop:
         ):
             self._timers.add_job(tick, "interval", seconds=seconds)
         self._timers.start()
-        stop.wait()
+
+    def renew(self, site: Site) -> None:
+        """Let every further tick have `site`.
+
+        Raises:
+            SiteConfigError: `site` cannot be taken over; nothing has changed then.
+        """
+        contexts = renew_contexts(self._contexts, site)
+        self._webhooks.renew(contexts[0].whole, make_sender(site))
+        self._contexts = contexts
+
+    def finish(self) -> None:
+        """Finish the ticks and submissions under way, and let another scheduler lead."""
         self._timers.shutdown(wait=True)
         self._submitters.shutdown(wait=True)
         self._webhooks.close()

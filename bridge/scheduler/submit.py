@@ -57,6 +57,9 @@ def submit_array(context: ClusterContext, token: str) -> None:
     if array.stop_requested or array.drain_requested:
         close_array(context, token, "The actor was deleted or has another image.")
         return
+    if array.tenant not in context.site.tenants:  # its messages wait, in case it comes back
+        close_array(context, token, f"The site has no tenant {array.tenant} at the moment.")
+        return
     try:
         owner = context.submitter(array)
         write_spool(context, owner, array)

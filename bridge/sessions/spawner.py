@@ -97,7 +97,7 @@ def become(user: pwd.struct_passwd, stream: int | None = None) -> None:
         os.dup2(null, 2)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.setsid()
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # what is ignored stays so through exec
         os.umask(0o077)
     os.chdir("/")
@@ -147,7 +147,7 @@ def start_and_drop(
         status = 70
         try:
             ours.close()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # it ends when the scheduler does
             serve(theirs, min_uid, agent_argv)
             at_end()

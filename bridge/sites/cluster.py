@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -63,6 +63,12 @@ class BatchPolicy(Table):
 
 class Cluster(Table):
     """One Slurm cluster and how the bridge works on it."""
+
+    fixed: ClassVar[tuple[str, ...]] = (
+        "session", "sudo", "ssh", "slurm", "slurmrestd", "node_python", "min_uid",
+        "forbidden_users", "forbidden_groups",
+    )  # fmt: skip
+    """Keys that a scheduler reads only when it starts."""
 
     session: Literal["setuid", "sudo", "ssh", "local"] = Field(
         "setuid", description="How the scheduler becomes the actor's owner (design section 4)."

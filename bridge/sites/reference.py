@@ -28,12 +28,16 @@ def write_reference() -> str:
 
 def _write_table(title: str, model: type[BaseModel]) -> str:
     about = " ".join((model.__doc__ or "").split())
-    rows = [_write_row(name, field) for name, field in model.model_fields.items()]
+    fixed: tuple[str, ...] = getattr(model, "fixed", ())
+    rows = [
+        _write_row(name, field, is_fixed=name in fixed)
+        for name, field in model.model_fields.items()
+    ]
     head = ["| key | what | default | meaning |", "|---|---|---|---|"]
     return "\n".join([f"## {title}", "", about, "", *head, *rows, ""])
 
 
-def _write_row(name: str, field: FieldInfo) -> str:
+def _write_row(name: str, field: FieldInfo, *, is_fixed: bool) -> str:
     if field.is_required():
         default = "required"
     elif field.default is None:
@@ -44,6 +48,8 @@ def _write_row(name: str, field: FieldInfo) -> str:
         default = f"`{json.dumps(field.default, default=str)}`"
     kind = " or ".join(dict.fromkeys(kinds(field.annotation)))
     meaning = " ".join((field.description or "One table each, see below.").split())
+    if is_fixed:
+        meaning += " A change needs a restart of the scheduler."
     return f"| `{name}` | {kind} | {default} | {meaning.replace('|', '/')} |"
 
 
