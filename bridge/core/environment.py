@@ -15,12 +15,35 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Abaco passes every query key on, these two among them (3.3, 5.1).
 _ABACO_QUERY_NAMES = frozenset({"x-nonce", "_abaco_synchronous"})
 # What would steer the container runtime or Slurm: nobody may set these.
-_RUNTIME_PREFIXES = ("APPTAINER", "SINGULARITY", "SLURM_", "SBATCH_", "SRUN_", "_abaco_")
-# What would steer the owner's program: whoever may change the actor may, a message may not.
-_CALLER_PREFIXES = ("LD_", "PYTHON", "PERL5", "GCONV_")
+_RUNTIME_PREFIXES = (
+    "APPTAINER", "SINGULARITY", "SING_", "SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SACCT_",
+    "SQUEUE_", "SCANCEL_", "_abaco_", "_bridge_",
+)  # fmt: skip
+# What would steer the owner's program: whoever may change the actor may, a message may not. Code
+# that a loader, an interpreter or a shell takes from a variable; and where a program sends the
+# owner's token and believes what comes back: proxies, certificates, names of hosts.
+_CALLER_PREFIXES = (
+    "LD_", "DYLD_", "GCONV_", "GLIBC_", "MALLOC_", "BASH", "GIT_CONFIG", "GIT_SSH", "SSL_",
+    "SSLKEY", "OPENSSL_", "PYTHON", "PERL", "RUBY", "GEM_", "BUNDLE_", "R_PROFILE", "R_ENVIRON",
+    "R_LIBS", "LUA_", "JULIA_", "PHP", "OMPI_", "PMI", "PRTE_", "CUDA_", "NVIDIA_", "XDG_",
+)  # fmt: skip
 _CALLER_NAMES = frozenset(
-    {"PATH", "HOME", "ENV", "BASH_ENV", "SHELL", "IFS", "MSG", "_actor_configs", "PROMPT_COMMAND"}
-)
+    {
+        "PATH", "PREPEND_PATH", "APPEND_PATH", "HOME", "TMPDIR", "ENV", "SHELL", "SHELLOPTS", "IFS",
+        "PS4", "CDPATH", "GLOBIGNORE", "PROMPT_COMMAND", "MSG", "_actor_configs", "CLASSPATH",
+        "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "NODE_OPTIONS", "NODE_PATH",
+        "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "R_HOME", "NLSPATH", "LOCPATH",
+        "TERMINFO", "TERMCAP", "TZDIR", "HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS", "LESSOPEN",
+        "LESSCLOSE", "PAGER", "EDITOR", "VISUAL", "BROWSER", "GIT_PROXY_COMMAND", "GIT_EXEC_PATH",
+        "GIT_ASKPASS", "GIT_PAGER", "GIT_EDITOR", "GIT_EXTERNAL_DIFF", "GIT_TEMPLATE_DIR",
+        "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CURL_HOME", "WGETRC", "NETRC",
+        *(
+            name
+            for scheme in ("http", "https", "ftp", "all", "no")
+            for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
+        ),
+    }
+)  # fmt: skip
 MAX_VALUE_BYTES = 64 * 1024
 
 

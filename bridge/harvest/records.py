@@ -18,6 +18,9 @@ _OTHER_FORM = (ValueError, LookupError, TypeError, OverflowError, OSError, Recur
 _MAX_COUNT = 2**62  # what a signed 64-bit column holds, with room
 _MAX_NUMBER = 2**30  # of a result; they count 1 KiB each towards a limit of 1 GiB at most
 _MAX_RUN_BYTES = 64 << 20  # results of one record; a datagram is far smaller on any kernel
+# Of one piece: a forged journal costs its reader so much and no more. A worker's own lines are
+# never bad but for one that a full disk cut off.
+MOST_BAD, MOST_RECORDS = 1000, 5000
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def parse_records(
 
     Returns:
         The records, how many bytes they took (an unfinished last line is left for the next time),
-        and how many lines were not of the form agreed.
+        and how many lines were not of the form agreed. After MOST_BAD of these the rest of `data`
+        is passed over unread; after MOST_RECORDS it is left for the next time.
     """
     records: list[Record] = []
     taken = bad = files = size = 0
@@ -126,9 +130,13 @@ def parse_records(
             record = _READERS[document["t"]](document)
         except _OTHER_FORM:
             bad += 1
+            if bad == MOST_BAD:
+                return records, data.rfind(b"\n") + 1, bad
             continue
         if record is not None:
             records.append(record)
+            if len(records) == MOST_RECORDS:
+                break
             files += isinstance(record, Finished) and record.log is None
             if isinstance(record, Progress | Finished) and record.results is not None:
                 files += bool(record.results.lengths)

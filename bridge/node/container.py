@@ -25,7 +25,10 @@ STARTED = b"started"
 NOT_FOUND = b"not found"
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_REFUSED_BY_APPTAINER = frozenset({"HOME"})
+# Of these Apptainer makes something else: it refuses, drops or obeys them.
+_REFUSED_BY_APPTAINER = frozenset(
+    {"HOME", "IFS", "OPTIND", "UID", "EUID", "GID", "PPID", "PREPEND_PATH", "APPEND_PATH"}
+)
 _CARRIER = "_bridge_shim_"
 
 # Both run in the actor's own /bin/sh: plain POSIX words, and `echo`, which is built in everywhere.

@@ -17,8 +17,9 @@ from bridge.harvest import end_lost, has_started, requeue
 from bridge.launcher.context import job_name
 from bridge.launcher.spool import chunk_number
 from bridge.scheduler.context import ClusterContext
-from bridge.scheduler.inbox import order_stop, take_back
+from bridge.scheduler.inbox import is_chunk, order_stop, take_back
 from bridge.scheduler.journals import read_journals
+from bridge.scheduler.turns import take_turns
 from bridge.scheduler.workers import fence, note_claimers
 from bridge.services.workers import find_live_tasks
 from bridge.sessions import UserSession
@@ -54,7 +55,7 @@ def closing_tick(context: ClusterContext) -> int:
         arrays = session.scalars(
             select(Array).where(Array.cluster == context.name, Array.status == ArrayStatus.CLOSING)
         ).all()
-    return sum(_finish_closing(context, array) for array in arrays)
+    return sum(_finish_closing(context, array) for array in take_turns(arrays))
 
 
 def _finish_closing(context: ClusterContext, array: Array) -> bool:
@@ -107,7 +108,7 @@ def _is_all_accounted_for(context: ClusterContext, owner: UserSession, array: Ar
         grace = timedelta(seconds=context.cluster.fence_grace_s)
         began = array.closing_at or array.planned_at
         if context.clock.now() - began >= grace:
-            return not owner.list(f"{array.spool}/inbox")
+            return not any(is_chunk(array, e.name) for e in owner.list(f"{array.spool}/inbox"))
     seen = {
         chunk_number(entry.name)
         for folder in ("claimed", "returned")

@@ -56,7 +56,7 @@ class ClusterContext:
         slurm: its Slurm.
         clock: the time.
         program: the node side's zipapp and its hash.
-        submitting: arrays that a thread of this process submits at this moment.
+        submitting: arrays that a thread of this process submits at this moment, and their owners.
         box: the site's keys for secret configs, where it has any.
         at: called with the name of each point at which a crash is tested.
         counts: what is known of the lengths of queues.
@@ -71,7 +71,7 @@ class ClusterContext:
     slurm: SlurmPort
     clock: Clock
     program: tuple[bytes, str]
-    submitting: set[str] = field(default_factory=set)
+    submitting: dict[str, str] = field(default_factory=dict)
     box: SecretBox | None = None
     at: Callable[[str], None] = no_hook
     counts: QueueCounts = field(default_factory=QueueCounts)

@@ -37,11 +37,24 @@ def take_back(owner: UserSession, array: Array) -> set[int]:
     taken = put_staged(owner, array, array.staged_as, "returned") if array.staged_as else set()
     inbox = f"{array.spool}/inbox"
     for entry in owner.list(inbox):
-        if _move(owner, f"{inbox}/{entry.name}", f"{array.spool}/returned/{entry.name}"):
-            number = chunk_number(entry.name)
-            if number is not None:
-                taken.add(number)
+        number = chunk_number(entry.name)
+        if (
+            number is not None
+            and is_chunk(array, entry.name)
+            and _move(owner, f"{inbox}/{entry.name}", f"{array.spool}/returned/{entry.name}")
+        ):
+            taken.add(number)
     return taken
+
+
+def is_chunk(array: Array, name: str) -> bool:
+    """Whether `name` is of a chunk that the array was given: its owner may put others there."""
+    number = chunk_number(name)
+    return (
+        number is not None
+        and number in range(1, array.chunk_count + 1)
+        and name == chunk_name(number)
+    )
 
 
 def order_stop(owner: UserSession, array: Array) -> None:

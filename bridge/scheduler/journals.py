@@ -9,20 +9,22 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
+from bridge.clock import monotonic_s
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import IS_OPEN, Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError
 from bridge.harvest import Finished, Progress, Record, Results, apply_records, parse_records
 from bridge.node.journal import MAX_LINE_BYTES
 from bridge.scheduler.context import ClusterContext
-from bridge.scheduler.workers import known_or_new, settle_worker
+from bridge.scheduler.turns import SHARE_S, shuffled, take_turns
+from bridge.scheduler.workers import known_or_new, may_be_worker, settle_worker
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
 
 _JOURNAL = re.compile(r"([0-9]{1,7}\.[0-9]{1,4})\.(?:jsonl|fenced)\Z")
 READ_BYTES = 2 * MAX_LINE_BYTES
-ROUNDS = 64  # reads of one journal in one tick, so that one flood does not starve the others
+_MOST_BYTES = 1 << 62  # of a journal, as its directory says: what the database can count
 # What of one piece is in memory: large logs and runs of results, each log as long as the site's
 # limit, and results, where one run may be as long as bridge.harvest.records allows.
 FILES = 16
@@ -44,7 +46,7 @@ def harvest_tick(context: ClusterContext, *, with_idle: bool = True) -> None:
         if not with_idle:
             query = query.where(Array.idle_since.is_(None))
         arrays = session.scalars(query).all()
-    for array in arrays:
+    for array in take_turns(arrays):
         try:
             read_journals(context, context.session(array), array)
         except SessionError as error:
@@ -54,8 +56,9 @@ def harvest_tick(context: ClusterContext, *, with_idle: bool = True) -> None:
 def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> bool:
     """Read what is new in every journal of the array; whether each is read to its end.
 
-    A worker has a journal before it claims anything: one whose journal is not there was robbed of
-    it, and nobody knows what it started.
+    Where that takes too long, the rest is left for the next time. A worker has a journal before it
+    claims anything: one whose journal is not there was robbed of it, and nobody knows what it
+    started.
     """
     folder = f"{array.spool}/journal"
     with context.database.read() as session:
@@ -63,32 +66,47 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
             worker.name: worker
             for worker in session.scalars(select(Worker).where(Worker.array_id == array.id))
         }
+    names = set(workers)
     whole = True
+    until, late = monotonic_s() + SHARE_S, False
     missing = {worker.name for worker in workers.values() if not worker.settled}
-    for entry in owner.list(folder):
+    for entry in shuffled(owner.list(folder)):
         match = _JOURNAL.match(entry.name)
-        if match is None:
+        if match is None or not may_be_worker(array, match[1], names):
             continue
+        names.add(match[1])
         missing.discard(match[1])
         worker = workers.get(match[1])
         if worker is not None and (worker.settled or worker.journal_offset >= entry.size):
             continue
+        if late:
+            return False
         offset = worker.journal_offset if worker else 0
         path = f"{folder}/{entry.name}"
-        at_end = False
-        for _ in range(ROUNDS):
-            taken, at_end = _read_piece(context, owner, array, match[1], path, offset)
+        while True:
+            taken, at_end = _read_piece(context, owner, array, match[1], path, offset, entry.size)
             offset += taken
-            if taken == 0 or at_end:
+            late = monotonic_s() >= until
+            if taken == 0 or at_end or late:
                 break
         whole = whole and at_end
     return whole and not missing
 
 
 def _read_piece(
-    context: ClusterContext, owner: UserSession, array: Array, name: str, path: str, offset: int
+    context: ClusterContext,
+    owner: UserSession,
+    array: Array,
+    name: str,
+    path: str,
+    offset: int,
+    size: int,
 ) -> tuple[int, bool]:
-    """Write down one piece of a journal; return how many bytes are done with, and if it was all."""
+    """Write down one piece of a journal; return how many bytes are done with, and if it was all.
+
+    Of a file that has something else than lines, a hole of terabytes for one, the end is looked at
+    next: `size` is how long it was said to be.
+    """
     try:
         data = owner.read(path, offset, READ_BYTES)
     except FileRefused as error:
@@ -97,7 +115,8 @@ def _read_piece(
     records, taken, bad = parse_records(data, FILES, RESULT_BYTES)
     at_end = len(data) < READ_BYTES and b"\n" not in data[taken:]
     if taken == 0 and len(data) == READ_BYTES:
-        taken = len(data)  # no line of ours is that long: forged, and passed over
+        # No line of ours is that long: forged, and passed over.
+        taken = max(len(data), min(size, _MOST_BYTES) - READ_BYTES - offset)
     if taken == 0:
         return 0, at_end
     if bad:

@@ -122,10 +122,13 @@ class SchedulerLoop:
             self._each(watch_slurm)
 
     def _submit(self, context: ClusterContext) -> None:
-        """Have arrays submitted while this thread goes on."""
-        for token in due_arrays(context):
-            if token not in context.submitting:
-                context.submitting.add(token)
+        """Have arrays submitted while this thread goes on, one of an owner's at a time.
+
+        An owner's second one would wait for the same session, and hold up somebody else's.
+        """
+        for token, username in due_arrays(context):
+            if username not in list(context.submitting.values()):
+                context.submitting[token] = username
                 self._submitters.submit(self._submit_one, context, token)
 
     @staticmethod
@@ -135,7 +138,7 @@ class SchedulerLoop:
         except Exception:
             log.exception("submission failed", extra={"facts": {"array": token}})
         finally:
-            context.submitting.discard(token)
+            del context.submitting[token]
 
     def _each(self, tick: Callable[[ClusterContext], object]) -> None:
         """Run `tick` on every cluster; what goes wrong on one does not stop the others."""

@@ -30,18 +30,22 @@ RETRY_AFTER = timedelta(seconds=30)
 HELD_BYTES = 8 << 20  # payloads that are read from the database at once
 
 
-def due_arrays(context: ClusterContext) -> Sequence[str]:
-    """Return the arrays that are to be submitted now: new ones, and those put off until now."""
+def due_arrays(context: ClusterContext) -> Sequence[tuple[str, str]]:
+    """Return the arrays that are to be submitted now: new ones, and those put off until now.
+
+    Each with its owner, in order.
+    """
     with context.database.read() as session:
-        return session.scalars(
-            select(Array.id)
+        rows = session.execute(
+            select(Array.id, Array.username)
             .where(
                 Array.cluster == context.name,
                 Array.status == ArrayStatus.PLANNED,
                 Array.retry_at <= context.clock.now(),
             )
             .order_by(Array.planned_at, Array.id)
-        ).all()
+        )
+        return [(token, username) for token, username in rows]
 
 
 def submit_array(context: ClusterContext, token: str) -> None:

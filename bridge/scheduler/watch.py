@@ -21,6 +21,7 @@ from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.journals import read_journals
 from bridge.scheduler.submit import adopt
+from bridge.scheduler.turns import take_turns
 from bridge.scheduler.workers import fence, settle_worker
 from bridge.sessions import UserSession
 from bridge.slurm import JobRow
@@ -41,7 +42,7 @@ def watch_tick(context: ClusterContext) -> int:
                 Array.cluster == context.name,
                 Array.status.in_((ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)),
                 Array.retry_at.is_(None),
-                Array.id.not_in(context.submitting),
+                Array.id.not_in(list(context.submitting)),
             )
         ).all()
     if not arrays:
@@ -61,7 +62,7 @@ def watch_tick(context: ClusterContext) -> int:
         for token, rows in accounted.items():
             # slurmdbd may show as running what slurmctld has forgotten: only ends are believed.
             listed[token] = [row for row in rows if row.is_final]
-    for array in arrays:
+    for array in take_turns(arrays):
         if listed[array.id]:
             _judge(context, array, listed[array.id])
         else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import WorkerStatus
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 
 TOLD = (left_reason("leave"), left_reason("stop"))
 NAME = re.compile(r"[0-9]{1,7}\.[0-9]{1,4}\Z")
+# Workers that one array may have beside one for each task: as many restarts as Slurm may make of
+# them together. More names than these are an owner's invention.
+MOST_RESTARTS = 200
 
 
 def note_claimers(context: ClusterContext, owner: UserSession, array: Array) -> None:
@@ -31,8 +36,23 @@ def note_claimers(context: ClusterContext, owner: UserSession, array: Array) -> 
     """
     names = {chunk_owner(entry.name) for entry in owner.list(f"{array.spool}/claimed")}
     with context.database.begin() as session:
-        for name in filter(NAME.match, names):
-            known_or_new(session, array, name, context.clock.now())
+        known = set(session.scalars(select(Worker.name).where(Worker.array_id == array.id)))
+        for name in sorted(filter(NAME.match, names)):
+            if may_be_worker(array, name, known):
+                known_or_new(session, array, name, context.clock.now())
+                known.add(name)
+
+
+def may_be_worker(array: Array, name: str, known: Collection[str]) -> bool:
+    """Whether `name`, in the form of `NAME`, may be of a worker of the array beside those `known`.
+
+    Each name costs the bridge a row and a look in each round, and whoever owns the spool may put
+    any number there.
+    """
+    if name in known:
+        return True
+    is_task = int(name.partition(".")[0]) < array.task_count
+    return is_task and len(known) < array.task_count + MOST_RESTARTS
 
 
 def known_or_new(session: Session, array: Array, name: str, now: datetime) -> Worker:

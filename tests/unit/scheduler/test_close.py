@@ -171,7 +171,7 @@ class TestJournals:
     def small_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One short read of a journal in a tick."""
         monkeypatch.setattr(journals, "READ_BYTES", 1000)
-        monkeypatch.setattr(journals, "ROUNDS", 1)
+        monkeypatch.setattr(journals, "SHARE_S", 0)
 
     def work(self, world: World) -> Hand:
         hand = world.hand()

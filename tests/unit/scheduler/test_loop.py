@@ -138,7 +138,7 @@ def test_what_goes_wrong_in_a_thread_is_on_record(
     stop.set()
     one.run(stop)
     assert "no such thing" in caplog.text
-    assert world.context.submitting == set()
+    assert world.context.submitting == {}
 
 
 def test_slurm_that_is_down_ends_no_round(world: World, one: SchedulerLoop, caplog: Any) -> None:

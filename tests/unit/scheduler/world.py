@@ -142,7 +142,7 @@ class World:
         cancel_tick(context)
         harvest_tick(context)
         plan_and_feed(context)
-        for token in due_arrays(context):
+        for token, _ in due_arrays(context):
             submit_array(context, token)
         settle_arrays(context)
         watch_slurm(context)
