@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 TOLD = (left_reason("leave"), left_reason("stop"))
 NAME = re.compile(r"[0-9]{1,7}\.[0-9]{1,4}\Z")
-# Workers that one array may have beside one for each task: as many restarts as Slurm may make of
+# Workers that one array may have beside one for each task: far more restarts than Slurm makes of
 # them together. More names than these are an owner's invention.
-MOST_RESTARTS = 200
+MOST_RESTARTS = 1000
 
 
 def note_claimers(context: ClusterContext, owner: UserSession, array: Array) -> None:
@@ -47,12 +47,12 @@ def may_be_worker(array: Array, name: str, known: Collection[str]) -> bool:
     """Whether `name`, in the form of `NAME`, may be of a worker of the array beside those `known`.
 
     Each name costs the bridge a row and a look in each round, and whoever owns the spool may put
-    any number there.
+    any number there. The first worker of a task always may be.
     """
-    if name in known:
-        return True
-    is_task = int(name.partition(".")[0]) < array.task_count
-    return is_task and len(known) < array.task_count + MOST_RESTARTS
+    index, _, restart = name.partition(".")
+    is_task = int(index) < array.task_count
+    may_come = restart == "0" or len(known) < array.task_count + MOST_RESTARTS
+    return name in known or (is_task and may_come)
 
 
 def known_or_new(session: Session, array: Array, name: str, now: datetime) -> Worker:
