@@ -14,7 +14,7 @@ from bridge.core.actors import ActorDescription, ActorUpdate, parse_description,
 from bridge.core.case import spell_object
 from bridge.core.statuses import Level
 from bridge.services.access import NO_ACTOR, find_actor
-from bridge.services.accounts import find_account
+from bridge.services.accounts import Account, claimed_by, find_account
 from bridge.services.actors import (
     check_restricted,
     check_site,
@@ -22,7 +22,9 @@ from bridge.services.actors import (
     register_actor,
     update_actor,
 )
+from bridge.services.batch import cluster_of
 from bridge.services.deletion import delete_actor, forget_outputs
+from bridge.services.logins import Person
 
 blueprint = Blueprint("actors", __name__, url_prefix="/actors")
 
@@ -50,8 +52,7 @@ def register() -> Response:
     description = parse_description(fields.get, fields.spell)
     check_restricted(description, caller)
     check_site(description, here.site, caller.tenant)
-    cluster = here.site.tenants[caller.tenant].cluster
-    account = find_account(here.database, cluster, caller.username, here.clock, here.waits)
+    account = _find_account(description, caller.username)
     with here.database.begin() as session:
         actor = register_actor(session, caller, here.site, description, account, here.now())
     shown = spell_object(show_actor(actor, links()), case())
@@ -79,13 +80,21 @@ def replace(actor_id: str) -> Response:
     change = parse_update(fields.get, fields.spell)
     check_restricted(change, caller)
     check_site(change, here.site, caller.tenant)
-    cluster = here.site.tenants[caller.tenant].cluster
     # The owner's account, whoever asks: whose actor it is never changes.
-    account = find_account(here.database, cluster, actor.owner, here.clock, here.waits)
+    account = _find_account(change, actor.owner)
     with here.database.begin() as session:
         actor = update_actor(session, caller, here.site, actor.id, change, account, here.now())
     shown = spell_object(show_actor(actor, links()), case())
     return success(shown, "Actor updated successfully.")
+
+
+def _find_account(description: ActorDescription, owner: str) -> Account:
+    """Return the account that the owner has where the actor is to run."""
+    here, caller = context(), identity()
+    cluster = cluster_of(here.site.tenants[caller.tenant], description.batch)
+    claimed = claimed_by(caller) if caller.username == owner else None
+    person = Person(cluster, caller.tenant, owner)
+    return find_account(here.database, here.site, person, here.clock, here.waits, claimed)
 
 
 @blueprint.delete("/<actor_id>")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.core.statuses import Level
 from bridge.errors import AuthenticationError, PermissionDenied
@@ -48,6 +50,8 @@ class Identity:
         is_privileged: may set an actor's restricted fields; an admin may too.
         jwt_header_name: the header that carried the token, in title case, where it was Abaco's
             own form; otherwise empty.
+        claimed: what the token says of the user's account on a cluster, where the tenant is
+            believed that: `login`, `uid`, `gid`, `groups`, each or none.
         grant: the bounds of the nonce that the request came with, or None: it came with a token.
     """
 
@@ -57,6 +61,7 @@ class Identity:
     is_admin: bool = False
     is_privileged: bool = False
     jwt_header_name: str = ""
+    claimed: Mapping[str, Any] | None = None
     grant: NonceGrant | None = None
 
 

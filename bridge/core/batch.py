@@ -50,6 +50,7 @@ _WORDS = (
     "qos",
     "constraint",  # a node feature
     "reuse",  # how containers are started (design section 5)
+    "cluster",  # which of the tenant's
 )
 _READERS: dict[str, Callable[[object], Any]] = {
     **{key: _number(least) for key, least in _NUMBERS.items()},

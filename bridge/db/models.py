@@ -270,7 +270,10 @@ class Array(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     cluster: Mapped[str] = mapped_column(String(64))
     tenant: Mapped[str] = mapped_column(String(64))
-    username: Mapped[str] = mapped_column(String(64))
+    username: Mapped[str] = mapped_column(String(64))  # the tenant's user whose account it is
+    login: Mapped[str] = mapped_column(
+        String(64), server_default=text("''")
+    )  # the account on the cluster
     actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"))
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
     sif_path: Mapped[str] = mapped_column(Text)
@@ -509,21 +512,34 @@ class Lease(Base):
 
 
 class ClusterUser(Base):
-    """What the cluster itself says of a user: the answer of its ``getent``, asked by the scheduler.
+    """What a cluster says of the account of a tenant's user, asked and answered by two processes.
 
     The API, which never touches the cluster, registers an actor only for a user known here; the
-    scheduler looks up those that the API has asked for.
+    scheduler looks up whom the API has asked for. Two tenants' users of one name are two people.
     """
 
     __tablename__ = "cluster_users"
+    __table_args__ = (
+        CheckConstraint("(login is null) = (uid is null) and (uid is null) = (gid is null)",
+                        name="whole_account"),
+    )  # fmt: skip
 
     cluster: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     username: Mapped[str] = mapped_column(String(64), primary_key=True)
-    requested_at: Mapped[datetime]
+    # Questions are numbered: an answer to an earlier one is not taken for that to a later one, and
+    # nothing is decided by the clocks of two hosts.
+    asked: Mapped[int] = mapped_column(default=0)
+    answered: Mapped[int] = mapped_column(default=0)
+    # What the user's token said of the account, where the tenant is believed that: see
+    # bridge.services.logins. None: nothing was said.
+    claimed: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checked_at: Mapped[datetime | None]
-    uid: Mapped[int | None] = mapped_column(
-        BigInteger
-    )  # null after checked_at: no such user, or one that may not be used
+    login: Mapped[str | None] = mapped_column(String(64))  # null: none, or one not to be used
+    uid: Mapped[int | None] = mapped_column(BigInteger)
     gid: Mapped[int | None] = mapped_column(BigInteger)
-    home: Mapped[str | None] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    groups: Mapped[list[int]] = mapped_column(JSON, default=list)  # all of them, as numbers
+    home: Mapped[str] = mapped_column(Text, default="")
+    # Host paths of mounts that were looked for, and whether the account sees a directory there.
+    paths: Mapped[dict[str, bool]] = mapped_column(JSON, default=dict)
+    reason: Mapped[str] = mapped_column(Text, default="")  # why there is no login

@@ -82,7 +82,8 @@ def build_fingerprint(shape: Mapping[str, Any], array: Array, actor: Actor) -> s
     The image's file is part of the shape. The revision stands for itself: an update that was
     forced brings new workers, although nothing differs.
     """
-    about = [shape, array.request, array.username, actor.revision, actor.stateless]
+    who = [array.username, array.login]
+    about = [shape, array.request, *who, actor.revision, actor.stateless]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 

@@ -88,16 +88,17 @@ class ClusterContext:
 
     def session(self, array: Array) -> UserSession:
         """Return a session as the owner of `array`."""
-        return self.sessions.session(array.username)
+        return self.sessions.session(array.login)
 
     def submitter(self, array: Array) -> UserSession:
         """Return a session as the owner of `array`, to submit it."""
-        return self.submitters.session(array.username)
+        return self.submitters.session(array.login)
 
-    def spool_root(self, username: str) -> str:
-        """Return the directory of this user's spools on this cluster."""
-        return self.cluster.spool.replace("{username}", username).replace("{cluster}", self.name)
+    def spool_root(self, login: str) -> str:
+        """Return the directory of this account's spools on this cluster."""
+        spool = self.cluster.spool.replace("{login}", login).replace("{username}", login)
+        return spool.replace("{cluster}", self.name)
 
-    def program_path(self, username: str) -> str:
-        """Return where the zipapp of this release lies for this user's workers."""
-        return f"{self.spool_root(username)}/node-{self.program[1][:16]}.pyz"
+    def program_path(self, login: str) -> str:
+        """Return where the zipapp of this release lies for this account's workers."""
+        return f"{self.spool_root(login)}/node-{self.program[1][:16]}.pyz"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import func, select, update
@@ -19,11 +19,13 @@ from bridge.core.ids import new_token
 from bridge.core.plans import ArrayPlan, Feed, Live, PackingRules, Waiting, plan_round
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus
 from bridge.db import IS_OPEN, Actor, Array, Execution, Image
-from bridge.errors import InvalidField
+from bridge.errors import ConnectFailed, InvalidField, UserUnknown
 from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.idle import start_leaving
 from bridge.scheduler.recipe import Recipe, read_recipe
+from bridge.services.accounts import Account, ask_again, read_account
+from bridge.services.logins import Person
 from bridge.services.workers import find_live_tasks, workers_of
 from bridge.sites import Cluster
 
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 _QUEUED = (Execution.status == ExecutionStatus.SUBMITTED) & Execution.array_id.is_(None)
 # Executions of one actor that are ended in one transaction.
 REFUSED_AT_ONCE = 1000
+# How long messages wait for a user of whom the cluster says that there is no account.
+ACCOUNT_PATIENCE = timedelta(minutes=10)
 
 Key = tuple[str, str]  # an actor's id and the user as whom its messages run
 
@@ -43,6 +47,7 @@ class _Queues:
     waiting: list[Waiting]
     recipes: dict[Key, Recipe]
     refused: dict[Key, str]
+    unknown: list[Person]  # whose accounts are to be asked for
 
 
 def plan_tick(context: ClusterContext) -> list[str]:
@@ -64,6 +69,9 @@ def plan_tick(context: ClusterContext) -> list[str]:
         start_leaving(context, array_id)
     for key, reason in queues.refused.items():
         _refuse(context, key, reason, now)
+    for person in queues.unknown:
+        with context.database.begin() as session:
+            ask_again(session, person, context.clock)
     for feed in todo.feeds:
         with context.database.begin() as session:
             bind_feed(session, context, feed, queues.recipes, now)
@@ -95,12 +103,10 @@ def _read_queues(session: Session, context: ClusterContext, now: datetime) -> _Q
         .where(Actor.tenant.in_(context.site.tenants))
         .group_by(Actor.id, Image.id, Execution.username)
     ).all()
-    queues = _Queues([], {}, {})
+    queues = _Queues([], {}, {}, [])
     for actor, image, username, count, head, oldest, newest in rows:
-        try:
-            queues.recipes[actor.id, username] = read_recipe(context, actor, image, username)
-        except InvalidField as error:
-            queues.refused[actor.id, username] = error.message
+        waited = now - oldest
+        if not _find_recipe(session, context, queues, actor, image, username, waited):
             continue
         queues.waiting.append(
             Waiting(
@@ -108,7 +114,7 @@ def _read_queues(session: Session, context: ClusterContext, now: datetime) -> _Q
                 username,
                 count,
                 head,
-                (now - oldest).total_seconds(),
+                waited.total_seconds(),
                 (now - newest).total_seconds(),
                 actor.mean_run_s,
                 _max_workers(actor, context.cluster),
@@ -116,6 +122,39 @@ def _read_queues(session: Session, context: ClusterContext, now: datetime) -> _Q
             )
         )
     return queues
+
+
+def _find_recipe(
+    session: Session,
+    context: ClusterContext,
+    queues: _Queues,
+    actor: Actor,
+    image: Image,
+    username: str,
+    waited: timedelta,
+) -> bool:
+    """Find out how the actor's messages run as `username`; whether they may at this moment.
+
+    A user database that is out of order for a while says that nobody is there: messages wait for
+    `ACCOUNT_PATIENCE` before that counts.
+    """
+    person = Person(context.name, actor.tenant, username)
+    try:
+        account = read_account(session, context.site, person)
+        if account is not None:
+            recipe = read_recipe(context, actor, image, username, account)
+            queues.recipes[actor.id, username] = recipe
+            return True
+    except InvalidField as error:
+        queues.refused[actor.id, username] = error.message
+        return False
+    except UserUnknown as error:
+        if waited >= ACCOUNT_PATIENCE:
+            queues.refused[actor.id, username] = error.message
+    except ConnectFailed as error:
+        log.info("messages wait: %s", error.message, extra={"facts": {"actor": actor.id}})
+    queues.unknown.append(person)
+    return False
 
 
 def _max_workers(actor: Actor, cluster: Cluster) -> int:
@@ -219,8 +258,12 @@ def record_plan(
     chunks = _take(session, actor, plan.username, plan.chunk_sizes)
     if not chunks:
         return None  # the actor was deleted in the meantime
+    person = Person(context.name, actor.tenant, plan.username)
+    account = read_account(session, context.site, person)
+    if account is None:
+        return None  # it is to be another since just now
     tasks = min(plan.task_count, len(chunks))
-    array = _add_array(session, context, actor, plan.username, tasks, now)
+    array = _add_array(session, context, actor, plan.username, account, tasks, now)
     array.chunk_count = array.fed_chunks = len(chunks)
     array.message_count = sum(len(chunk) for chunk in chunks)
     session.flush()
@@ -277,6 +320,7 @@ def _add_array(
     context: ClusterContext,
     actor: Actor,
     username: str,
+    account: Account,
     task_count: int,
     now: datetime,
 ) -> Array:
@@ -288,17 +332,18 @@ def _add_array(
     image = session.get_one(Image, actor.image_id)
     if image.sif_path is None:
         raise ValueError(f"actor {actor.id} is READY without an image file")  # a constraint holds
-    recipe = read_recipe(context, actor, image, username)
+    recipe = read_recipe(context, actor, image, username, account)
     token = new_token()
     array = Array(
         id=token,
         cluster=context.name,
         tenant=actor.tenant,
         username=username,
+        login=account.login,
         actor_id=actor.id,
         image_id=image.id,
         sif_path=image.sif_path,
-        spool=f"{context.spool_root(username)}/{token}",
+        spool=f"{context.spool_root(account.login)}/{token}",
         task_count=task_count,
         message_count=0,
         chunk_count=0,
@@ -348,13 +393,19 @@ def _record_standing(
     actor = _lock_actor(session, actor_id)
     if not _is_served(actor) or actor.workers_asked == 0:
         return None
+    person = Person(context.name, actor.tenant, actor.owner)
     missing = actor.workers_asked - len(workers_of(session, actor))
-    actor.workers_asked = 0
-    if missing <= 0:
-        return None
     try:
-        array = _add_array(session, context, actor, actor.owner, missing, now)
-    except InvalidField as error:
+        account = read_account(session, context.site, person)
+        if account is None and missing > 0:
+            ask_again(session, person, context.clock)
+            return None
+        actor.workers_asked = 0
+        if account is None or missing <= 0:
+            return None
+        array = _add_array(session, context, actor, actor.owner, account, missing, now)
+    except (InvalidField, UserUnknown) as error:
+        actor.workers_asked = 0
         facts = {"actor": actor_id}
         log.warning("no workers: %s", error.message, extra={"facts": facts})
         return None

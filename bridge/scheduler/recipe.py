@@ -11,7 +11,9 @@ from bridge.db import Actor, Array, Image
 from bridge.launcher import build_array_json, build_request
 from bridge.launcher.spool import build_fingerprint, build_shape
 from bridge.scheduler.context import ClusterContext
+from bridge.services.accounts import Account
 from bridge.services.batch import check_batch, rules_of
+from bridge.services.logins import Person
 from bridge.services.mounts import mounts_of
 
 
@@ -28,8 +30,10 @@ class Recipe:
     fingerprint: str
 
 
-def read_recipe(context: ClusterContext, actor: Actor, image: Image, username: str) -> Recipe:
-    """Return the recipe of the actor's messages that run as `username`.
+def read_recipe(
+    context: ClusterContext, actor: Actor, image: Image, username: str, account: Account
+) -> Recipe:
+    """Return the recipe of the actor's messages that run as `username`, under `account`.
 
     Raises:
         InvalidField: the site no longer allows what the actor asks for.
@@ -39,21 +43,31 @@ def read_recipe(context: ClusterContext, actor: Actor, image: Image, username: s
         batch = {key: actor.batch.get(key) for key in KEYS}
         check_batch(batch, rules_of(context.site, actor.tenant, context.name))
     request = build_request(context.site, context.cluster, actor)
-    array = Array(sif_path=image.sif_path, request=request, username=username)
-    mounts = user_mounts(context, actor, username)
+    array = Array(sif_path=image.sif_path, request=request, username=username, login=account.login)
+    mounts = user_mounts(context, actor, username, account)
     limits = context.site.limits
     shape = build_shape(array, actor, image, context.cluster, limits, mounts)
     return Recipe(request, build_fingerprint(shape, array, actor))
 
 
-def build_array(context: ClusterContext, array: Array, actor: Actor, image: Image) -> bytes:
-    """Return the array.json of `array`."""
-    mounts = user_mounts(context, actor, array.username)
+def build_array(
+    context: ClusterContext, array: Array, actor: Actor, image: Image, account: Account
+) -> bytes:
+    """Return the array.json of `array`, which runs under `account`."""
+    mounts = user_mounts(context, actor, array.username, account)
     return build_array_json(array, actor, image, context.cluster, context.site.limits, mounts)
 
 
-def user_mounts(context: ClusterContext, actor: Actor, username: str) -> Sequence[dict[str, str]]:
-    """Return the actor's mounts as this user has them: an executor sees directories of its own."""
+def user_mounts(
+    context: ClusterContext, actor: Actor, username: str, account: Account
+) -> Sequence[dict[str, str]]:
+    """Return the actor's mounts as this user has them: an executor sees directories of its own.
+
+    Raises:
+        InvalidField: the executor has none that must be there.
+        ConnectFailed: whether it is there is not known yet.
+    """
     if username == actor.owner:
         return actor.mounts
-    return mounts_of(context.site.tenants[actor.tenant], actor.tenant, username)
+    person = Person(context.name, actor.tenant, username)
+    return mounts_of(context.site, person, account, account.paths)

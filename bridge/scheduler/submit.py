@@ -13,14 +13,16 @@ from sqlalchemy.orm import Session
 from bridge.auth import sign_token
 from bridge.core.statuses import ArrayStatus
 from bridge.db import Actor, Array, Execution, Image, Message, MessagePart
-from bridge.errors import BridgeError, SlurmUnavailable, UnreadableOutput
+from bridge.errors import BridgeError, Conflict, SlurmUnavailable, UnreadableOutput, UserUnknown
 from bridge.launcher import ArrayContext, build_message, render_script
 from bridge.launcher.context import job_name
 from bridge.launcher.spool import FOLDERS, NO_STATE, build_shared, chunk_name, needs_file
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.recipe import build_array
+from bridge.services.accounts import Account, read_account
 from bridge.services.configs import configs_of
+from bridge.services.logins import Person
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
@@ -58,15 +60,14 @@ def submit_array(context: ClusterContext, token: str) -> None:
     array = _take_over(context, token)
     if array is None:
         return
-    if array.stop_requested or array.drain_requested:
-        close_array(context, token, "The actor was deleted or has another image.")
-        return
-    if array.tenant not in context.site.tenants:  # its messages wait, in case it comes back
-        close_array(context, token, f"The site has no tenant {array.tenant} at the moment.")
+    try:
+        account = _account(context, array)
+    except Conflict as error:
+        close_array(context, token, error.message)
         return
     try:
         owner = context.submitter(array)
-        write_spool(context, owner, array)
+        write_spool(context, owner, array, account)
         if not _is_still_planned(context, token):
             return
         context.at("before_sbatch")
@@ -128,10 +129,33 @@ def adopt(context: ClusterContext, token: str, job_id: int) -> None:
     log.info("submitted", extra={"facts": {"array": token, "job": job_id}})
 
 
-def write_spool(context: ClusterContext, owner: UserSession, array: Array) -> None:
+def _account(context: ClusterContext, array: Array) -> Account:
+    """Return the account that the array was planned for.
+
+    Raises:
+        Conflict: it is not to be submitted any more; its messages go back to the queue.
+    """
+    if array.stop_requested or array.drain_requested:
+        raise Conflict("The actor was deleted or has another image.")
+    if array.tenant not in context.site.tenants:  # its messages wait, in case it comes back
+        raise Conflict(f"The site has no tenant {array.tenant} at the moment.")
+    person = Person(context.name, array.tenant, array.username)
+    with context.database.read() as session:
+        try:
+            account = read_account(session, context.site, person)
+        except UserUnknown as error:
+            raise Conflict(error.message) from error
+    if account is None or account.login != array.login:
+        raise Conflict(f"User {array.username} no longer has account {array.login}.")
+    return account
+
+
+def write_spool(
+    context: ClusterContext, owner: UserSession, array: Array, account: Account
+) -> None:
     """Write the owner's files; array.json last, so that its presence means the rest is there."""
-    program = context.program_path(array.username)
-    root = context.spool_root(array.username)
+    program = context.program_path(array.login)
+    root = context.spool_root(array.login)
     owner.mkdir(root)
     if not any(entry.name == program.rpartition("/")[2] for entry in owner.list(root)):
         owner.put(program, context.program[0])
@@ -141,7 +165,8 @@ def write_spool(context: ClusterContext, owner: UserSession, array: Array) -> No
         write_chunk(context, owner, array, number, f"{array.spool}/inbox/{chunk_name(number)}")
     with context.database.read() as session:
         actor = session.get_one(Actor, array.actor_id)
-        document = build_array(context, array, actor, session.get_one(Image, array.image_id))
+        image = session.get_one(Image, array.image_id)
+        document = build_array(context, array, actor, image, account)
     owner.put(f"{array.spool}/array.json", document)
 
 
@@ -256,6 +281,6 @@ def _script(context: ClusterContext, array: Array) -> ArrayContext:
         qos=request["qos"],
         constraint=request["constraint"],
         spool=array.spool,
-        program=context.program_path(array.username),
+        program=context.program_path(array.login),
         python=cluster.node_python,
     )

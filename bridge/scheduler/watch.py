@@ -78,7 +78,7 @@ def _by_array(arrays: Sequence[Array], rows: Iterable[JobRow]) -> dict[str, list
         array.id: [
             row
             for row in by_name[job_name(array.id)]
-            if row.username == array.username and array.array_job_id in (None, row.array_job_id)
+            if row.username == array.login and array.array_job_id in (None, row.array_job_id)
         ]
         for array in arrays
     }

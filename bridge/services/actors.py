@@ -25,11 +25,12 @@ from bridge.db import (
 from bridge.errors import InvalidField, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
-from bridge.services.batch import check_batch, rules_of
+from bridge.services.batch import check_batch, cluster_of, rules_of
 from bridge.services.links import check_no_cycle, find_link, lock_links
+from bridge.services.logins import Person
 from bridge.services.mounts import mounts_of
 from bridge.services.rows import find_or_insert
-from bridge.sites import Site, Tenant
+from bridge.sites import Site
 
 PAGE = 50  # actors that are in memory at once
 
@@ -77,7 +78,8 @@ def check_site(description: ActorDescription, site: Site, tenant_name: str) -> N
     if description.run_as_executor and not tenant.run_as_executor:
         raise InvalidField("run_as_executor isn't supported for your tenant")
     if description.batch:
-        check_batch(description.batch, rules_of(site, tenant_name, tenant.cluster))
+        cluster = cluster_of(tenant, description.batch)
+        check_batch(description.batch, rules_of(site, tenant_name, cluster))
 
 
 def register_actor(
@@ -97,13 +99,15 @@ def register_actor(
     if description.link:
         find_link(session, identity, description.link)
     tenant = site.tenants[identity.tenant]
-    image = _request_image(session, tenant.cluster, identity.tenant, description.image, now)
+    cluster = cluster_of(tenant, description.batch)
+    image = _request_image(session, cluster, identity.tenant, description.image, now)
     cron = parse_cron(description.cron_schedule, now) if description.cron_schedule else None
+    person = Person(cluster, identity.tenant, identity.username)
     actor = Actor(
         id=new_id(),
         tenant=identity.tenant,
         owner=identity.username,
-        cluster=tenant.cluster,
+        cluster=cluster,
         image_id=image.id,
         name=description.name,
         status=ActorStatus.SUBMITTED,
@@ -112,7 +116,7 @@ def register_actor(
         cron_next_at=cron.start if cron else None,
         create_time=now,
         last_update_time=now,
-        **_described(description, tenant, identity.tenant, identity.username, account),
+        **_described(description, site, person, account),
     )
     session.add(actor)
     session.flush()
@@ -158,13 +162,13 @@ def update_actor(
         )
     if change.link:
         check_no_cycle(session, actor, find_link(session, identity, change.link))
-    tenant = site.tenants[actor.tenant]
-    renewed = change.force or (change.image, tenant.cluster) != (actor.image, actor.cluster)
-    described = _described(change, tenant, actor.tenant, actor.owner, account)
+    cluster = cluster_of(site.tenants[actor.tenant], change.batch)
+    renewed = change.force or (change.image, cluster) != (actor.image, actor.cluster)
+    described = _described(change, site, Person(cluster, actor.tenant, actor.owner), account)
     changed = {name for name, value in described.items() if value != getattr(actor, name)}
     if renewed:
-        image = _request_image(session, tenant.cluster, actor.tenant, change.image, now)
-        actor.image_id, actor.cluster = image.id, tenant.cluster
+        image = _request_image(session, cluster, actor.tenant, change.image, now)
+        actor.image_id, actor.cluster = image.id, cluster
         actor.revision += 1
         actor.status, actor.status_message = ActorStatus.SUBMITTED, ""
     if "cron_schedule" in changed:  # one that stays keeps its next time, though its start is past
@@ -183,10 +187,10 @@ def update_actor(
 
 
 def _described(
-    description: ActorDescription, tenant: Tenant, tenant_name: str, owner: str, account: Account
+    description: ActorDescription, site: Site, owner: Person, account: Account
 ) -> dict[str, Any]:
     """Return the columns that a description decides on, for a new actor and for an update."""
-    token = description.token
+    token, default = description.token, site.tenants[owner.tenant].default_token
     return {
         "image": description.image,
         "description": description.description,
@@ -195,13 +199,13 @@ def _described(
         "link": description.link,
         "webhook": description.webhook,
         "hints": description.hints,
-        "token": token if token is not None else str(tenant.default_token).lower(),
+        "token": token if token is not None else str(default).lower(),
         "privileged": description.privileged,
         "use_container_uid": description.use_container_uid,
         "run_as_executor": description.run_as_executor,
         "batch": description.batch,
         "default_environment": description.default_environment,
-        "mounts": mounts_of(tenant, tenant_name, owner),
+        "mounts": mounts_of(site, owner, account, account.paths),
         "max_workers": description.max_workers,
         "mem_limit": description.mem_limit,
         "max_cpus": description.max_cpus,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import InvalidField
-from bridge.sites import Site
+from bridge.sites import Site, Tenant
 from bridge.sites.model import BatchPolicy
 
 # Key of the object, what bounds it in the site file.
@@ -45,6 +46,20 @@ def rules_of(site: Site, tenant: str, cluster: str) -> BatchRules:
     if own is not None:
         return BatchRules(own, f"Tenant {tenant}")
     return BatchRules(site.clusters[cluster].batch, f"Cluster {cluster}")
+
+
+def cluster_of(tenant: Tenant, batch: Mapping[str, Any] | None) -> str:
+    """Return the name of the cluster that an actor with this `batch` runs on.
+
+    Raises:
+        InvalidField: it is none of the tenant's.
+    """
+    asked = (batch or {}).get("cluster") or tenant.cluster
+    known = (tenant.cluster, *tenant.other_clusters)
+    if asked not in known:
+        text = f"cluster: asked for {asked!r}, allowed: {', '.join(known)}."
+        raise InvalidField(f"Invalid actor description: { ({'batch': text})!r}")
+    return str(asked)
 
 
 def check_batch(batch: dict[str, Any], rules: BatchRules) -> None:

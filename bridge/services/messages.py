@@ -32,9 +32,10 @@ from bridge.core.waits import Waits
 from bridge.db import Actor, Database, Execution, Message, MessagePart
 from bridge.errors import Conflict, LimitReached, PayloadTooLarge
 from bridge.services.access import Target, find_actor, find_target
-from bridge.services.accounts import Account, find_account
+from bridge.services.accounts import Account, claimed_by, find_account
 from bridge.services.bulk import NewExecution, NewText, insert_executions, insert_texts
 from bridge.services.endings import end_waiting
+from bridge.services.logins import Person
 from bridge.services.queued import Gate
 from bridge.sites import Site
 
@@ -353,7 +354,8 @@ def executor_account(
         actor = find_actor(session, identity, actor_id, Level.EXECUTE)
     if not actor.run_as_executor:
         return None
-    return find_account(database, actor.cluster, identity.username, clock, waits)
+    person = Person(actor.cluster, actor.tenant, identity.username)
+    return find_account(database, site, person, clock, waits, claimed_by(identity))
 
 
 def count_messages(session: Session, identity: Identity, actor_id: str) -> tuple[Actor, int]:

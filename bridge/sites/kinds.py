@@ -51,7 +51,13 @@ def _http_url(value: str) -> str:
 
 
 def _https_url(value: str) -> str:
-    return _url(value, ("https",))
+    """Take https, and http to this host itself, where nobody is in between."""
+    try:
+        host = urlsplit(value).hostname or ""
+    except ValueError:
+        host = ""
+    is_here = host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host)
+    return _url(value, ("https", "http") if is_here else ("https",))
 
 
 def _slurm_word(value: str) -> str:

@@ -13,14 +13,11 @@ from bridge.sites.images import ImagePolicy
 from bridge.sites.kinds import AbsolutePath, HttpsUrl, SlurmWord
 from bridge.sites.limits import TenantLimits
 from bridge.sites.mistakes import Loc, Mistake, check, not_among
-from bridge.sites.mounts import Mount
+from bridge.sites.mounts import Mount, is_reserved, lies_below
 from bridge.sites.table import Table
 
 if TYPE_CHECKING:
     from bridge.sites.model import Site
-
-# Mounted over, these would take the container's own programs or the bridge's files away.
-_RESERVED = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 
 
 class Tenant(Table):
@@ -151,13 +148,13 @@ class Tenant(Table):
 
     @check("mounts")
     def _check_mounts(self, _site: Site) -> Iterator[Mistake]:
-        first: dict[str, int] = {}
-        for number, mount in enumerate(self.mounts):
-            path = str(getattr(mount, "container_path", number)).rstrip("/") or "/"
+        paths = [str(getattr(mount, "container_path", "")) for mount in self.mounts]
+        for number, path in enumerate(paths):
             place = ("mounts", number, "container_path")
-            if path in _RESERVED:
+            hidden = [n for n in range(number) if lies_below(paths[n], path)]
+            if is_reserved(path):
                 text = f'found "{path}", expected a directory that the container does not have'
                 yield Mistake(place, text)
-            elif first.setdefault(path, number) != number:
-                text = f'found "{path}", expected another path than that of mounts[{first[path]}]'
-                yield Mistake(place, text)
+            elif hidden:
+                text = f'found "{path}", which would hide mounts[{hidden[0]}] before it; expected '
+                yield Mistake(place, f"{text}it above that one, or another path")

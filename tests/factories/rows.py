@@ -148,6 +148,7 @@ def add_array(session: Session, actor: Actor, **changes: Any) -> Array:
         "cluster": actor.cluster,
         "tenant": actor.tenant,
         "username": actor.owner,
+        "login": actor.owner,
         "actor_id": actor.id,
         "image_id": actor.image_id,
         "sif_path": "/work/.bridge/images/x.sif",
@@ -204,16 +205,23 @@ def add_message(session: Session, execution: Execution, **changes: Any) -> Messa
 
 
 def add_account(session: Session, username: str = "alice", **changes: Any) -> ClusterUser:
-    """Add what the cluster said of a user, just now."""
+    """Set what the cluster said of a user, just now: the account has the user's name."""
     values: dict[str, Any] = {
         "cluster": "alpha",
+        "tenant": "PHYSICS",
         "username": username,
-        "requested_at": START,
+        "asked": 1,
+        "answered": 1,
         "checked_at": START,
+        "login": username if changes.get("uid", 2001) else None,
         "uid": 2001,
         "gid": 2001,
+        "groups": [2001],
+        "home": f"/home/{username}",
+        "paths": {},
+        "reason": "",
     }
-    return _add(session, ClusterUser(**values | changes))
+    return session.merge(ClusterUser(**values | changes))
 
 
 def _add(session: Session, row: Any) -> Any:

@@ -11,6 +11,8 @@ import pytest
 from bridge.api import create_app
 from bridge.core.statuses import ActorStatus, ArrayStatus, ImageStatus, Level
 from bridge.db import Actor, Alias, Array, Image, Permission
+from bridge.services.accounts import Account
+from bridge.services.logins import Person
 from bridge.services.mounts import mounts_of
 from tests.factories.rows import START, add_account, add_actor, add_array, add_image, add_permission
 from tests.factories.sites import make_site
@@ -30,7 +32,9 @@ def actor(database, site):
             digest="sha256:x",
             sif_path="/x.sif",
         )
-        mounts = mounts_of(site.tenants["PHYSICS"], "PHYSICS", "alice")
+        mounts = mounts_of(
+            site, Person("alpha", "PHYSICS", "alice"), Account("alice", 2001, 2001), {}
+        )
         actor = add_actor(
             session, image_id=image.id, name="demo", status_message=" ", mounts=mounts
         )

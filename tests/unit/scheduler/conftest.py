@@ -32,7 +32,6 @@ def sessions() -> Iterator[SessionPool]:
 def site(tmp_path: Path) -> Site:
     """A site whose one cluster keeps its spools and images here."""
     cluster = {
-        "session": "local",
         "spool": f"{tmp_path}/spool/{{username}}",
         "image_cache": f"{tmp_path}/images",
         "linger_s": 1,

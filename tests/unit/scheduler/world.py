@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from bridge.clock import ManualClock
 from bridge.core.ids import new_id
 from bridge.core.statuses import ArrayStatus, ExecutionStatus, ImageStatus
-from bridge.db import Actor, Array, Database, Execution, Log, Message, Worker
+from bridge.db import Actor, Array, ClusterUser, Database, Execution, Log, Message, Worker
 from bridge.launcher.context import JOB_NAME_PREFIX, job_name
 from bridge.node.journal import Fenced, Journal
 from bridge.node.spool import Chunk, Spool, SpoolError
@@ -25,7 +26,7 @@ from bridge.scheduler.submit import due_arrays, submit_array
 from bridge.sessions import SessionPool, UserSession
 from bridge.sites import Site
 from bridge.slurm.fake import FakeSlurm
-from tests.factories.rows import add_actor, add_execution, add_image, add_message
+from tests.factories.rows import add_account, add_actor, add_execution, add_image, add_message
 
 BAD, GOOD = ExecutionStatus.ERROR, ExecutionStatus.COMPLETE
 QUEUED, RUNNING = ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING
@@ -112,7 +113,9 @@ class World:
                 sif_path="/work/.bridge/images/x.sif",
                 config={"Entrypoint": ["/run"], "Cmd": None, "WorkingDir": "/", "Env": None},
             )
-            return add_actor(session, image_id=image.id, **changes)
+            actor = add_actor(session, image_id=image.id, **changes)
+            self._know(session, actor, actor.owner)
+            return actor
 
     def post(
         self, actor: Actor, count: int = 1, username: str | None = None, **changes: Any
@@ -120,6 +123,7 @@ class World:
         """Add messages of the actor, to run as its owner or `username`; return execution ids."""
         now = self.clock.now()
         with self.database.begin() as session:
+            self._know(session, actor, username or actor.owner)
             ids = []
             for _ in range(count):
                 execution = add_execution(
@@ -132,6 +136,12 @@ class World:
                 add_message(session, execution, **changes)
                 ids.append(execution.id)
             return ids
+
+    def _know(self, session: Session, actor: Actor, username: str) -> None:
+        """Let the cluster have an account of the user's name, if nothing is known of it."""
+        about = {"cluster": actor.cluster, "tenant": actor.tenant, "username": username}
+        if session.get(ClusterUser, tuple(about.values())) is None:
+            add_account(session, **about)
 
     # What the scheduler does
 

@@ -369,7 +369,7 @@ def test_the_bridge_itself_posts_without_an_identity_and_as_the_owner(database, 
 def test_whose_account_an_execution_runs_under(database, run_as_executor, expected):
     with database.begin() as session:
         actor = add_actor(session, run_as_executor=run_as_executor)
-        bob = Executor("bob", Account(2002, 2003))
+        bob = Executor("bob", Account("bob", 2002, 2003))
         queue_message(session, actor, bob, text_message("x"), {}, START, OPEN)
         row = session.query(Execution).one()
         assert (row.username, row.executor_uid, row.executor_gid) == expected
@@ -407,7 +407,7 @@ def test_the_executor_s_account_is_asked_for_only_where_it_counts(database, site
         return executor_account(database, caller, where, actor.id, ManualClock(), Waits())
 
     assert ask("bob", plain, open_site) is None
-    assert ask("bob", shared, open_site) == Account(2002, 2003)
+    assert ask("bob", shared, open_site) == Account("bob", 2002, 2003, "/home/bob")
     assert ask("bob", shared, site) is None
     with pytest.raises(UserUnknown, match="No such user"):
         ask("erin", shared, open_site)

@@ -33,7 +33,7 @@ def test_statements(database, site):
         read_log(session, execution.id, START)
 
     def register(session):
-        register_actor(session, ALICE, site, description, Account(1, 1), START)
+        register_actor(session, ALICE, site, description, Account("alice", 1, 1), START)
 
     with recorded_statements(database) as statements:
         assert [len(page) for page in list_actors(database, ALICE)] == [1]
