@@ -147,6 +147,10 @@ class Cluster(Table):
         """Under which accounts nothing runs here."""
         return AccountPolicy(self.min_uid, self.forbidden_users, self.forbidden_groups)
 
+    def uses(self, key: str) -> bool:
+        """Whether the cluster is reached by what the table under `key` is about."""
+        return key not in ("sudo", "ssh", "slurmrestd") or key in (self.session, self.slurm)
+
     @check("session", "ssh")
     def _check_session(self, _site: Site) -> Iterator[Mistake]:
         if self.session == "ssh" and self.ssh is None:

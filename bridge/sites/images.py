@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from bridge.sites.kinds import AbsolutePath, Digest, Namespace, Registry
+from bridge.sites.kinds import AbsolutePath, Digest, Namespace, Registry, SecretFile
 from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
 
@@ -19,7 +19,7 @@ class RegistryLogin(Table):
     """What one registry is told; the password is in a file."""
 
     username: str = Field(min_length=1, description="The user's name at the registry.")
-    password_file: AbsolutePath = Field(
+    password_file: SecretFile = Field(
         description="File with the password or token, readable by the service user alone."
     )
 

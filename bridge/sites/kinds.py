@@ -6,6 +6,7 @@ What is refused here could only fail later, on the cluster, or mean something el
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -125,7 +126,17 @@ def check_path_template(value: str, *words: str, start: str = "/") -> str:
     return check_template(value, *words)
 
 
+@dataclass(frozen=True)
+class HostFile:
+    """Marks a key that names a file of the bridge's own host, for `bridge config check --files`."""
+
+    is_secret: bool = False
+    is_directory: bool = False
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+PublicFile = Annotated[Path, AfterValidator(_absolute), HostFile()]
+SecretFile = Annotated[Path, AfterValidator(_absolute), HostFile(is_secret=True)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 SlurmWord = Annotated[str, AfterValidator(_slurm_word)]

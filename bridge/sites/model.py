@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from bridge.sites.cluster import BatchPolicy, Cluster
-from bridge.sites.kinds import AbsolutePath, HttpUrl, MaybeSlurmWord
+from bridge.sites.kinds import HttpUrl, MaybeSlurmWord, SecretFile
 from bridge.sites.limits import Limits
 from bridge.sites.mistakes import Mistake, check, show_value
 from bridge.sites.mounts import Mount
@@ -45,7 +45,7 @@ class Site(Table):
     accept_nonce: bool = Field(
         True, description="Whether a nonce (query parameter x-nonce) stands for a token."
     )
-    encryption_key_file: AbsolutePath | None = Field(
+    encryption_key_file: SecretFile | None = Field(
         None,
         description="File with the Fernet keys of secret configs, one a line, the first encrypts; "
         "readable by the service user alone. None: there are no secret configs.",
@@ -62,7 +62,7 @@ class Site(Table):
     audit_lifetime_s: int = Field(
         31_536_000, gt=0, description="Lifetime of an audit record, seconds."
     )
-    metrics_token_file: AbsolutePath | None = Field(
+    metrics_token_file: SecretFile | None = Field(
         None,
         description="File with the bearer token, at least 16 bytes, that may read /metrics; none: "
         "only admins may.",

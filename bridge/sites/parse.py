@@ -45,24 +45,27 @@ def parse_site(data: dict[str, Any]) -> tuple[Site | None, list[Mistake]]:
 
 def find_mistakes(site: Site) -> Iterator[Mistake]:
     """Yield what the checks of all tables of `site` find."""
-    for loc, table in _tables(site, ()):
+    for loc, table in walk_tables(site):
         for run in read_checks(table):
             for one in run(site):
                 yield Mistake((*loc, *one.loc), one.text, one.is_warning)
 
 
-def _tables(value: object, loc: Loc) -> Iterator[tuple[Loc, Table]]:
-    """Yield `value` and every table in it, with the place of each."""
+def walk_tables(
+    value: object, loc: Loc = (), *, used_only: bool = False
+) -> Iterator[tuple[Loc, Table]]:
+    """Yield `value` and every table in it, or every one that has an effect, each with its place."""
     inner: Iterator[tuple[str | int, object]] = iter(())
     if isinstance(value, Table):
         yield loc, value
-        inner = iter(vars(value).items())
+        keys = vars(value).items()
+        inner = iter([(key, one) for key, one in keys if not used_only or value.uses(key)])
     elif isinstance(value, dict):
         inner = iter(value.items())
     elif isinstance(value, tuple):
         inner = iter(enumerate(value))
     for key, one in inner:
-        yield from _tables(one, (*loc, key))
+        yield from walk_tables(one, (*loc, key), used_only=used_only)
 
 
 def _find_dates(value: object, loc: Loc) -> Iterator[Mistake]:

@@ -17,3 +17,7 @@ class Table(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def uses(self, key: str) -> bool:
+        """Whether the table under `key` has any effect."""
+        return True

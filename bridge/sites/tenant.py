@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from bridge.sites.cluster import BatchPolicy
 from bridge.sites.identity import Claims, TableAccount
 from bridge.sites.images import ImagePolicy
-from bridge.sites.kinds import AbsolutePath, HttpsUrl, SlurmWord
+from bridge.sites.kinds import HttpsUrl, PublicFile, SecretFile, SlurmWord
 from bridge.sites.limits import TenantLimits
 from bridge.sites.mistakes import Loc, Mistake, check, not_among
 from bridge.sites.mounts import Mount, is_reserved, lies_below
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 class Tenant(Table):
     """One Abaco tenant: who its users are and what they may use."""
 
+    from_cluster: ClassVar[tuple[str, ...]] = ("partition", "account", "qos", "batch")
+    """Keys of which the cluster's value counts where the tenant has none."""
+
     cluster: str = Field(description="Name of the cluster that runs this tenant's actors.")
     other_clusters: tuple[str, ...] = Field(
         (), description="Clusters that an actor's `batch.cluster` may name besides."
     )
-    public_keys: tuple[AbsolutePath, ...] = Field(
+    public_keys: tuple[PublicFile, ...] = Field(
         (), description="PEM files whose keys may sign this tenant's tokens."
     )
-    jwks_file: AbsolutePath | None = Field(
+    jwks_file: PublicFile | None = Field(
         None, description="JSON Web Key Set with such keys; read again when it changes."
     )
     jwks_url: HttpsUrl | None = Field(
@@ -58,7 +61,7 @@ class Tenant(Table):
     account_table: dict[str, TableAccount] = Field(
         {}, description='Accounts by username (`accounts = "table"`).'
     )
-    private_key: AbsolutePath | None = Field(
+    private_key: SecretFile | None = Field(
         None, description="PEM file that `bridge token create` signs with; only for sites without "
         "an issuer of their own."
     )  # fmt: skip
@@ -75,7 +78,7 @@ class Tenant(Table):
         False, description="Whether actors may run as the user who sent the message."
     )
     default_token: bool = Field(False, description="Abaco's `token` field where none is given.")
-    webhook_key_file: AbsolutePath | None = Field(
+    webhook_key_file: SecretFile | None = Field(
         None,
         description="File with the secret that this tenant's webhook requests are signed with, at "
         "least 16 bytes; none: they carry no signature.",
@@ -105,7 +108,8 @@ class Tenant(Table):
 
     @check("jwks_url", "jwks_lifetime_s")
     def _check_lifetime(self, _site: Site) -> Iterator[Mistake]:
-        if self.jwks_url is None and "jwks_lifetime_s" in self.model_fields_set:
+        default = type(self).model_fields["jwks_lifetime_s"].default
+        if self.jwks_url is None and self.jwks_lifetime_s != default:
             text = "has no effect, as there is no jwks_url"
             yield Mistake(("jwks_lifetime_s",), text, is_warning=True)
 

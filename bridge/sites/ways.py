@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from bridge.sites.kinds import AbsolutePath, HttpUrl, check_path_template, check_template
+from bridge.sites.kinds import (
+    HostFile,
+    HttpUrl,
+    PublicFile,
+    SecretFile,
+    check_path_template,
+    check_template,
+)
 from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
 
@@ -25,16 +32,15 @@ def _path_of_login(value: str) -> str:
 
 
 LoginTemplate = Annotated[str, AfterValidator(_of_login)]
-LoginPath = Annotated[str, AfterValidator(_path_of_login)]
+LoginPath = Annotated[str, AfterValidator(_path_of_login), HostFile()]
+LoginSecret = Annotated[str, AfterValidator(_path_of_login), HostFile(is_secret=True)]
 
 
 class Sudo(Table):
     """The `sudo` way: a line of sudoers lets the service user start the agent as a user."""
 
-    command: AbsolutePath = Field(
-        Path("/usr/bin/sudo"), description="sudo on the scheduler's host."
-    )
-    program: AbsolutePath = Field(
+    command: PublicFile = Field(Path("/usr/bin/sudo"), description="sudo on the scheduler's host.")
+    program: PublicFile = Field(
         Path("/usr/local/libexec/bridge/agent.pyz"),
         description="The agent's program as the sudoers line names it; root owns it "
         "(`bridge agent install`).",
@@ -53,14 +59,14 @@ class Ssh(Table):
         None, description="Whom to log in as for the bridge's own questions to Slurm; none: the "
         "name of the scheduler's own user."
     )  # fmt: skip
-    key_file: LoginPath | None = Field(
+    key_file: LoginSecret | None = Field(
         None, description="Private key, {login} in it stands for the account; none: the agent's."
     )
     certificate_file: LoginPath | None = Field(
         None, description="OpenSSH certificate for the key, {login} as above."
     )
     agent: bool = Field(False, description="Whether keys of an SSH agent (SSH_AUTH_SOCK) count.")
-    known_hosts: AbsolutePath = Field(description="Host keys; a host that is not in it is refused.")
+    known_hosts: PublicFile = Field(description="Host keys; a host that is not in it is refused.")
     keepalive_s: int = Field(30, gt=0, description="Between signs of life, seconds.")
     connect_timeout_s: float = Field(10.0, gt=0, description="To connect and log in, seconds.")
     max_connections: int = Field(32, gt=0, description="Connections open at once at most.")
@@ -82,7 +88,7 @@ class Slurmrestd(Table):
     version: str = Field(
         "v0.0.42", pattern=r"^v0\.0\.[0-9]{2}$", description="Version of its OpenAPI plugins."
     )
-    jwt_key_file: AbsolutePath = Field(
+    jwt_key_file: SecretFile = Field(
         description="Slurm's jwt_hs256.key. Whoever reads it is everybody on the cluster: mode "
         "0600, read by the spawner alone where the scheduler starts as root."
     )
