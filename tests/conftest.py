@@ -24,6 +24,18 @@ settings.load_profile("suite")
 __all__ = ["cluster", "sandbox"]  # one of each for the whole run, whichever room asks first
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a cluster, and otherwise what is in one file.
+
+    So `make test` (pytest -n 2 --dist loadgroup) runs the one real cluster's tests one after the
+    other, in one process, while another process runs all that needs none.
+    """
+    for item in items:
+        is_cluster = item.get_closest_marker("sandbox") is not None
+        group = "sandbox" if is_cluster else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The URL of a PostgreSQL server of the suite's own, without tables."""
