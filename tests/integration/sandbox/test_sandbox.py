@@ -1,6 +1,7 @@
 """A sandbox of its own, from nothing to nothing: the cluster is real at every step."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from bridge.sandbox.plan import LABEL
 
 pytestmark = pytest.mark.sandbox
 
-NAME = "test-sbx"
+NAME = os.environ.get("BRIDGE_TEST_SANDBOX", "test") + "-sbx"
 REPEATED_UP_S = 40
 # An HTTP client of the nodes' own Python: argv holds URL and token, the body comes by stdin.
 POST = """\
@@ -225,8 +226,8 @@ def test_background_processes_outlive_the_call(sandbox: Sandbox) -> None:
 
 def test_leftovers_of_a_killed_up_are_replaced(sandbox: Sandbox) -> None:
     command = sandbox.engine.command
-    command("rm", "--force", "abaco-bridge-test-sbx-c2")
-    command("stop", "--time=0", "abaco-bridge-test-sbx-head")
+    command("rm", "--force", f"abaco-bridge-{NAME}-c2")
+    command("stop", "--time=0", f"abaco-bridge-{NAME}-head")
     assert sandbox.status().problems
     sandbox.up(nodes=1, port=0)
     assert sandbox.nodes == ["c1"]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,11 +161,12 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def spool(tmp_path: Path, program: Path, apptainer: Path) -> Iterator[SpoolFolder]:
-    """An empty spool."""
-    folder = SpoolFolder(tmp_path / "spool", program, apptainer)
-    yield folder
-    folder.stop_all()
+def spool(program: Path, apptainer: Path) -> Iterator[SpoolFolder]:
+    """An empty spool, in a folder with a short name: a socket's path has 107 bytes at most."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = SpoolFolder(Path(place) / "spool", program, apptainer)
+        yield folder
+        folder.stop_all()
 
 
 @pytest.fixture
