@@ -7,6 +7,7 @@ import sys
 import click
 
 from bridge import __version__
+from bridge.cli.agent import agent
 from bridge.cli.config import config
 from bridge.cli.database import db
 from bridge.cli.demo import demo
@@ -23,7 +24,7 @@ def cli() -> None:
     """Abaco Bridge: Abaco actors on a Slurm cluster."""
 
 
-for command in (api, scheduler, config, db, token, sandbox, demo):
+for command in (api, scheduler, config, db, token, agent, sandbox, demo):
     cli.add_command(command)
 
 

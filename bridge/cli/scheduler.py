@@ -20,8 +20,8 @@ from bridge.errors import SiteConfigError
 from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
-from bridge.sessions import SessionPool, UserSession
-from bridge.sessions.pool import AgentProgram
+from bridge.sessions import UserSession
+from bridge.sessions.program import AgentProgram
 from bridge.sessions.ways import Ways, start_ways
 from bridge.settings import read_settings
 from bridge.sites import Site, load_site
@@ -61,6 +61,7 @@ def scheduler(service_user: str) -> None:
     for context in contexts:
         context.sessions.close()
         context.submitters.close()
+    ways.close()
     database.close()
     program.remove()
 
@@ -87,7 +88,7 @@ def _context(
     name: str, site: Site, database: Database, program: AgentProgram, ways: Ways
 ) -> ClusterContext:
     cluster = site.clusters[name]
-    own = SessionPool(ways.own(cluster))
+    own = ways.own(name, cluster)
 
     def observer() -> UserSession:
         return own.session("bridge")
@@ -96,8 +97,8 @@ def _context(
         name=name,
         site=site,
         database=database,
-        sessions=SessionPool(ways.owners(cluster)),
-        submitters=SessionPool(ways.owners(cluster)),
+        sessions=ways.owners(name, cluster),
+        submitters=ways.owners(name, cluster),
         observer=observer,
         slurm=make_slurm(cluster, observer),
         clock=SystemClock(),

@@ -12,7 +12,9 @@ the agent ends with its stdin.
 ========  ================================================  =======================================
 verb      takes                                             gives
 ========  ================================================  =======================================
-hello                                                       version, uid, gid, groups, user, host
+hello                                                       version, program (sha256 of this file),
+                                                            uid, gid, groups, group_names (by
+                                                            number), user, host
 run       argv, stdin, timeout_s, env, limit_bytes          exit_status, stdout, stderr, cut
 put       path, data, mode, new (default false)
 begin     path, mode                                        draft: the number of a file that comes
@@ -33,13 +35,17 @@ that are not finished when the agent ends are dropped.
 
 import base64
 import binascii
+import ctypes
+import grp
+import hashlib
 import io
 import itertools
 import json
 import os
 import pwd
 import socket
-from typing import Any, Callable, Dict, List
+import sys
+from typing import Any, Callable, Dict, List, Optional
 
 from bridge.node import PROTOCOL_VERSION, commands, files
 from bridge.node.refusals import Refused, TimedOut
@@ -59,6 +65,22 @@ class _Malformed(Exception):
 
 _drafts: Dict[int, files.Draft] = {}
 _numbers = itertools.count(1)
+
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def settle() -> None:
+    """Leave behind what came with the way in: directory, stderr, what setuid programs would give.
+
+    Not all ways have done it before (sudo and ssh have not). Where the kernel lacks
+    no_new_privs, there is nothing to leave.
+    """
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def serve(requests: int, answers: int) -> None:
@@ -139,12 +161,33 @@ def _hello(request: Request) -> Answer:
         user = None
     return {
         "version": PROTOCOL_VERSION,
+        "program": _program(),
         "uid": os.getuid(),
         "gid": os.getgid(),
         "groups": os.getgroups(),
+        "group_names": _group_names(),
         "user": user,
         "host": socket.gethostname(),
     }
+
+
+def _program() -> Optional[str]:
+    """Return the hash of the file that this runs from, which tells releases apart."""
+    try:
+        with open(sys.argv[0], "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def _group_names() -> Dict[str, str]:
+    names = {}
+    for number in os.getgroups():
+        try:
+            names[str(number)] = grp.getgrgid(number).gr_name
+        except KeyError:
+            pass  # a group without a name
+    return names
 
 
 def _run(request: Request) -> Answer:

@@ -18,8 +18,9 @@ def main() -> int:
 
         return run_task(words[1], os.environ)
     if words == ["agent"]:
-        from bridge.node.agent import serve  # noqa: PLC0415
+        from bridge.node.agent import serve, settle  # noqa: PLC0415
 
+        settle()
         serve(0, 1)
         return 0
     if len(words) > 2 and words[0] == "rank":

@@ -161,5 +161,13 @@ class BridgeService:
         return self.sandbox.run("login", argv, env=self.environment).stdout.strip()
 
 
+def prepare_sudo(sandbox: Sandbox) -> None:
+    """Do on the login node what an admin does for the `sudo` way."""
+    sandbox.run("login", ["bridge", "agent", "install"])
+    lines = sandbox.run("login", ["bridge", "agent", "sudoers", "--runas", "%science"]).stdout
+    sandbox.put("login", "/etc/sudoers.d/abaco-bridge", lines.encode(), mode=0o440)
+    sandbox.run("login", ["visudo", "--check", "--quiet"])
+
+
 def _pid_file(name: str) -> str:
     return f"/run/bridge-{name}.pid"

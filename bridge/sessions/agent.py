@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from bridge.clock import monotonic_s
 from bridge.errors import CommandTimeout, ConnectFailed, FileRefused, SessionError
 from bridge.sessions.base import Completed, Entry, clean_text
+from bridge.sessions.openers import Stream
 
 T = TypeVar("T")
 
@@ -42,9 +42,7 @@ class AgentSession:
         answer_s: how long an answer may take, a command's own time not counted.
     """
 
-    def __init__(
-        self, username: str, stream: socket.socket, answer_s: float = FILE_TIMEOUT_S
-    ) -> None:
+    def __init__(self, username: str, stream: Stream, answer_s: float = FILE_TIMEOUT_S) -> None:
         self.username = username
         self._answer_s = answer_s
         self.broken = False
@@ -165,7 +163,10 @@ class AgentSession:
         self._stream.settimeout(timeout_s)
         self._stream.sendall(json.dumps(request).encode() + b"\n")
         answer = json.loads(self._read_line(deadline))
-        if not isinstance(answer, dict) or answer.get("id") != request["id"]:
+        if not isinstance(answer, dict):
+            raise TypeError("not an object")
+        refused_unread = answer.get("id", 0) is None and answer.get("ok") is False
+        if answer.get("id") != request["id"] and not refused_unread:
             raise ValueError("answer to another question")
         return answer
 

@@ -151,6 +151,12 @@ class Cluster(Table):
         """Whether the cluster is reached by what the table under `key` is about."""
         return key not in ("sudo", "ssh", "slurmrestd") or key in (self.session, self.slurm)
 
+    def account_of(self, login: str) -> str:
+        """Return the account under which an owner's processes run: theirs, or one for all."""
+        if self.session == "ssh" and self.ssh is not None:
+            return self.ssh.login.replace("{login}", login)
+        return login
+
     @check("session", "ssh")
     def _check_session(self, _site: Site) -> Iterator[Mistake]:
         if self.session == "ssh" and self.ssh is None:
@@ -168,12 +174,9 @@ class Cluster(Table):
             text = f'has no effect, as slurm is "{self.slurm}"'
             yield Mistake(("slurmrestd",), text, is_warning=True)
 
-    @check("session", "ssh", "spool")
+    @check("spool")
     def _check_spool(self, _site: Site) -> Iterator[Mistake]:
-        """Users who are somebody each need a directory each."""
-        is_shared = self.session == "local" or (
-            self.session == "ssh" and "{login}" not in getattr(self.ssh, "login", "")
-        )
-        if not is_shared and "{login}" not in self.spool and "{username}" not in self.spool:
+        """Owners have a directory each, be it of one account's."""
+        if "{login}" not in self.spool and "{username}" not in self.spool:
             text = f'found "{self.spool}", expected {{login}} in it: each owner has one'
             yield Mistake(("spool",), text)

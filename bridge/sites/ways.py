@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 
 from bridge.sites.kinds import (
+    AbsolutePath,
     HostFile,
     HttpUrl,
     PublicFile,
@@ -67,6 +68,10 @@ class Ssh(Table):
     )
     agent: bool = Field(False, description="Whether keys of an SSH agent (SSH_AUTH_SOCK) count.")
     known_hosts: PublicFile = Field(description="Host keys; a host that is not in it is refused.")
+    program: AbsolutePath | None = Field(
+        None, description="The agent's program on the login node, where it is installed or keys "
+        "are bound to that command; none: it is sent each time."
+    )  # fmt: skip
     keepalive_s: int = Field(30, gt=0, description="Between signs of life, seconds.")
     connect_timeout_s: float = Field(10.0, gt=0, description="To connect and log in, seconds.")
     max_connections: int = Field(32, gt=0, description="Connections open at once at most.")

@@ -16,7 +16,7 @@ from bridge.node.build import build_zipapp
 from bridge.sandbox import Sandbox
 from bridge.sandbox.nodes import build_user_argv
 from bridge.sessions import Completed, SessionPool, UserSession
-from bridge.sessions.pool import Opener
+from bridge.sessions.openers import Opener
 from bridge.slurm import JobRow, SlurmCommands, SlurmPort
 from bridge.slurm.fake import FakeSlurm
 

@@ -20,7 +20,8 @@ from bridge.clock import ManualClock
 from bridge.db import Base, Database, Message
 from bridge.scheduler.submit import _pieces
 from bridge.sessions import SessionPool
-from bridge.sessions.pool import AgentProgram, local_opener
+from bridge.sessions.openers import local_opener
+from bridge.sessions.program import AgentProgram
 from tests.factories.rows import add_account, add_actor
 from tests.factories.sites import make_site
 

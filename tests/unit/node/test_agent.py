@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import grp
 import json
 import os
 import pwd
@@ -66,11 +67,14 @@ def encode(data):
 
 
 def test_it_says_who_it_is(agent):
-    assert agent.done("hello") == {
+    found = agent.done("hello")
+    assert len(found.pop("program")) == 64
+    assert found == {
         "version": 1,
         "uid": os.getuid(),
         "gid": os.getgid(),
         "groups": os.getgroups(),
+        "group_names": {str(number): grp.getgrgid(number).gr_name for number in os.getgroups()},
         "user": pwd.getpwuid(os.getuid()).pw_name,
         "host": socket.gethostname(),
     }

@@ -12,7 +12,8 @@ import pytest
 from bridge.clock import ManualClock
 from bridge.db import Database
 from bridge.sessions import SessionPool
-from bridge.sessions.pool import AgentProgram, local_opener
+from bridge.sessions.openers import local_opener
+from bridge.sessions.program import AgentProgram
 from bridge.sites import Site
 from tests.factories.sites import make_site
 from tests.unit.scheduler.world import World

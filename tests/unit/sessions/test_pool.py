@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import array
-import json
 import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from bridge.errors import ConnectFailed
 from bridge.sessions import SessionPool, pool
-from bridge.sessions.pool import AgentProgram, local_opener, setuid_opener
-from bridge.sessions.spawner import MAX_NAME_BYTES, serve
+from bridge.sessions.greeting import Greeting
+from bridge.sessions.openers import Stream, local_opener
+from bridge.sessions.program import AgentProgram
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +29,9 @@ class Counting:
 
     def __init__(self, program: AgentProgram) -> None:
         self._open = local_opener(program.argv(sys.executable))
-        self.streams: list[socket.socket] = []
+        self.streams: list[Stream] = []
 
-    def __call__(self, username: str) -> socket.socket:
+    def __call__(self, username: str, /) -> Stream:
         stream = self._open(username)
         self.streams.append(stream)
         return stream
@@ -59,7 +58,7 @@ def test_one_session_a_user(sessions: SessionPool, opener: Counting) -> None:
 
 def test_a_broken_one_is_replaced(sessions: SessionPool, opener: Counting) -> None:
     first = sessions.session("alice")
-    opener.streams[0].shutdown(socket.SHUT_RDWR)
+    opener.streams[0].close()
     with pytest.raises(ConnectFailed):
         first.list("/")
 
@@ -135,93 +134,46 @@ def test_the_program_is_there_for_all_and_writable_to_none_of_them(program: Agen
     assert program.digest[:16] in program.path.name
 
 
-class TestAskingTheSpawner:
-    @pytest.fixture
-    def ends(self) -> Iterator[tuple[socket.socket, socket.socket]]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            yield ours, theirs
+def test_whoever_is_not_who_was_asked_for_is_no_session(opener: Counting) -> None:
+    asked: list[Greeting] = []
 
-    def answer(self, theirs: socket.socket, data: bytes, *descriptors: int) -> None:
-        rights = array.array("i", descriptors).tobytes()
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
-        theirs.sendmsg([data], ancillary)
+    def check(login: str, greeting: Greeting) -> None:
+        asked.append(greeting)
+        raise ConnectFailed(f"not {login}")
 
-    def test_it_gives_a_stream(self, ends: tuple[socket.socket, socket.socket]) -> None:
-        ours, theirs = ends
-        near, far = socket.socketpair()
-        with near, far:
-            self.answer(theirs, b'{"ok": true}', far.fileno())
-            with setuid_opener(ours)("alice") as stream:
-                stream.sendall(b"x")
-                assert near.recv(1) == b"x"
-        assert theirs.recv(99) == b"alice"
-
-    def test_it_says_why_not(self, ends: tuple[socket.socket, socket.socket]) -> None:
-        ours, theirs = ends
-        self.answer(theirs, json.dumps({"ok": False, "message": "unknown"}).encode())
-        with pytest.raises(ConnectFailed, match="No session as alice: unknown"):
-            setuid_opener(ours)("alice")
-
-    def test_it_has_ended(self, ends: tuple[socket.socket, socket.socket]) -> None:
-        ours, theirs = ends
-        theirs.close()
-        with pytest.raises(ConnectFailed, match="spawner"):
-            setuid_opener(ours)("alice")
-
-    def test_the_descriptor_was_dropped(self, ends: tuple[socket.socket, socket.socket]) -> None:
-        ours, theirs = ends
-        self.answer(theirs, b'{"ok": true}')
-        with pytest.raises(ConnectFailed, match="too many open files"):
-            setuid_opener(ours)("alice")
-
-    @pytest.mark.parametrize("name", ["", "x" * (MAX_NAME_BYTES + 1)])
-    def test_what_is_no_name_is_not_sent(
-        self, ends: tuple[socket.socket, socket.socket], name: str
-    ) -> None:
-        ours, theirs = ends
-        with pytest.raises(ConnectFailed, match="not a user name"):
-            setuid_opener(ours)(name)
-        theirs.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            theirs.recv(1)
+    sessions = SessionPool(opener, check)
+    with pytest.raises(ConnectFailed, match="not alice"):
+        sessions.session("alice")
+    assert asked[0].uid == os.geteuid()
+    with pytest.raises(OSError, match="descriptor"):
+        opener.streams[0].sendall(b"x")
 
 
-class TestSpawner:
-    @pytest.fixture
-    def ask(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], str]]:
-        """Sends a request to a spawner, which runs in a thread here and so must refuse it."""
-        monkeypatch.setattr("bridge.sessions.spawner.signal.signal", lambda *_: None)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        thread = threading.Thread(target=serve, args=(theirs, 1000, ["/bin/false"]))
-        thread.start()
+def test_a_user_whose_session_does_not_open_holds_up_nobody(opener: Counting) -> None:
+    reached, go_on = threading.Event(), threading.Event()
 
-        def send(name: bytes) -> str:
-            ours.send(name)
-            answer = json.loads(ours.recv(4096))
-            assert answer["ok"] is False
-            return str(answer["message"])
+    def slow_for_bob(username: str, /) -> Stream:
+        if username == "bob":
+            reached.set()
+            go_on.wait(10)
+            raise ConnectFailed("no bob")
+        return opener(username)
 
-        yield send
-        ours.close()
-        thread.join(10)
-        assert not thread.is_alive()
-        theirs.close()
+    sessions = SessionPool(slow_for_bob)
+    failed: list[ConnectFailed] = []
 
-    @pytest.mark.parametrize(
-        ("name", "says"),
-        [
-            (b"nobody-of-that-name", "unknown"),
-            (b"root", "uid 0"),
-            (b"daemon", "below 1000"),
-            (b"\xff\xfe", "utf-8"),
-            (b"a\0b", "null"),
-            (b"x" * 256, "unknown"),
-            (b"/etc/passwd", "unknown"),
-        ],
-    )
-    def test_it_refuses_and_goes_on(
-        self, ask: Callable[[bytes], str], name: bytes, says: str
-    ) -> None:
-        assert says in ask(name)
-        assert "unknown" in ask(b"nobody-of-that-name")
+    def ask_for_bob() -> None:
+        try:
+            sessions.session("bob")
+        except ConnectFailed as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ask_for_bob)
+    thread.start()
+    assert reached.wait(10)
+    assert sessions.session("alice").list("/")
+    sessions.close_idle()
+    go_on.set()
+    thread.join(10)
+    assert failed
+    sessions.close()
