@@ -25,14 +25,22 @@ BAR = 40
     type=click.Path(path_type=Path),
     help="Where the report goes.",
 )
-def demo(name: str, nodes: int, port: int, report: Path) -> None:
+@click.option(
+    "--slurm-port",
+    type=click.Choice(["commands", "slurmrestd"]),
+    default="commands",
+    show_default=True,
+    help="How Slurm is asked.",
+)
+def demo(name: str, nodes: int, port: int, report: Path, slurm_port: str) -> None:
     """Classify handwritten digits on a real Slurm cluster in containers.
 
     Starts the sandbox and the bridge where they do not run, and leaves them running.
     """
     sandbox = Sandbox(name)
     sandbox.up(nodes=nodes, port=port, say=click.echo)
-    found = run_demo(sandbox, click.echo, _show)
+    service = BridgeService(sandbox, slurm=slurm_port)
+    found = run_demo(sandbox, click.echo, _show, service)
     write_report(found, report)
     _tell(found, sandbox)
     if found.complete != found.executions:

@@ -8,6 +8,7 @@ import time
 import click
 
 from bridge.sandbox import Sandbox
+from bridge.sandbox.images import SLURM, SLURM_SUITES
 
 name_option = click.option(
     "--name", default="demo", show_default=True, help="Which sandbox; several can run side by side."
@@ -31,14 +32,21 @@ def sandbox() -> None:
     show_default=True,
     help="Port of 127.0.0.1 that reaches the bridge; 0 takes any free one.",
 )
-def up(name: str, nodes: int, port: int) -> None:
+@click.option(
+    "--slurm",
+    type=click.Choice(list(SLURM_SUITES)),
+    default=SLURM,
+    show_default=True,
+    help="Version of Slurm.",
+)
+def up(name: str, nodes: int, port: int, slurm: str) -> None:
     """Bring the sandbox up, or see that it is whole.
 
     A sandbox that is stopped, half built or of another shape is removed with its data and made
     anew.
     """
     begun = time.monotonic()
-    Sandbox(name).up(nodes=nodes, port=port, say=click.echo)
+    Sandbox(name).up(nodes=nodes, port=port, say=click.echo, slurm=slurm)
     click.echo(f"  {time.monotonic() - begun:.1f} s in all")
 
 

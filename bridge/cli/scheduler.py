@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,7 +16,7 @@ from bridge.auth import load_secret_box
 from bridge.cli.reload import note_reload, refuse_reload
 from bridge.clock import SystemClock
 from bridge.db import Database
-from bridge.errors import SiteConfigError
+from bridge.errors import SessionError, SiteConfigError, SlurmError
 from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
@@ -26,6 +26,7 @@ from bridge.sessions.ways import Ways, start_ways
 from bridge.settings import read_settings
 from bridge.sites import Site, load_site
 from bridge.slurm import make_slurm
+from bridge.slurm.tokens import Sign, start_signers
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,12 @@ def scheduler(service_user: str) -> None:
     logs.configure(settings.log_level)
     site = load_site(settings.site_file)
     program = AgentProgram()
+    signers = start_signers(site, service_user)
     ways = start_ways(site, program, service_user)
     database = Database(settings.database_url)
-    contexts = _contexts(site, database, program, ways)
+    contexts = _contexts(site, database, program, ways, signers)
+    for context in contexts:
+        _check_slurm(context)
     loop = SchedulerLoop(contexts, SchedulerLease(database, SystemClock()))
     loop.start()
     while orders.get() == signal.SIGHUP:
@@ -78,14 +82,34 @@ def _reload(path: Path, site: Site, loop: SchedulerLoop) -> Site:
     return new
 
 
+def _check_slurm(context: ClusterContext) -> None:
+    """Say which Slurm this is; one that is away for the moment is no reason not to start."""
+    facts = {"facts": {"cluster": context.name}}
+    try:
+        log.info("cluster %s: %s", context.name, context.slurm.check(), extra=facts)
+    except (SlurmError, SessionError) as error:
+        log.warning("cluster %s: %s", context.name, error.message, extra=facts)
+
+
 def _contexts(
-    site: Site, database: Database, program: AgentProgram, ways: Ways
+    site: Site,
+    database: Database,
+    program: AgentProgram,
+    ways: Ways,
+    signers: Mapping[str, Sign],
 ) -> list[ClusterContext]:
-    return [_context(name, site, database, program, ways) for name in site.clusters]
+    return [
+        _context(name, site, database, program, ways, signers.get(name)) for name in site.clusters
+    ]
 
 
 def _context(
-    name: str, site: Site, database: Database, program: AgentProgram, ways: Ways
+    name: str,
+    site: Site,
+    database: Database,
+    program: AgentProgram,
+    ways: Ways,
+    sign: Sign | None,
 ) -> ClusterContext:
     cluster = site.clusters[name]
     own = ways.own(name, cluster)
@@ -100,7 +124,7 @@ def _context(
         sessions=ways.owners(name, cluster),
         submitters=ways.owners(name, cluster),
         observer=observer,
-        slurm=make_slurm(cluster, observer),
+        slurm=make_slurm(cluster, observer, sign),
         clock=SystemClock(),
         program=(program.data, program.digest),
         box=load_secret_box(site),

@@ -13,7 +13,7 @@ from bridge.sandbox import nodes as command
 from bridge.sandbox import samples
 from bridge.sandbox.engine import Engine, detect_engine, tail
 from bridge.sandbox.host import port_is_free, read_memory_mib
-from bridge.sandbox.images import CHECKOUT, PACKAGE, ImageBuilder, Say, remove_images
+from bridge.sandbox.images import CHECKOUT, PACKAGE, SLURM, ImageBuilder, Say, remove_images
 from bridge.sandbox.lifecycle import Lifecycle, locked
 from bridge.sandbox.plan import (
     REGISTRY_PORT,
@@ -51,7 +51,9 @@ class Sandbox:
 
     # --- the whole of it ---
 
-    def up(self, nodes: int = 2, port: int = 8080, say: Say = say_nothing) -> None:
+    def up(
+        self, nodes: int = 2, port: int = 8080, say: Say = say_nothing, slurm: str = SLURM
+    ) -> None:
         """Make the cluster, or see that it is whole; return when all its nodes take jobs.
 
         A healthy sandbox of the same plan is left alone. One with dead daemons has them started
@@ -62,11 +64,12 @@ class Sandbox:
             nodes: how many compute nodes.
             port: where 127.0.0.1 reaches port 8080 of the login node; 0 takes any free one.
             say: gets a line for each step that took time.
+            slurm: the version of Slurm, 24.11 or 26.05.
         """
         compute_nodes(nodes)
         lifecycle = Lifecycle(self.engine, self.name, say)
         with locked(self.name):
-            plan = self._plan(nodes, port, say)
+            plan = self._plan(nodes, port, say, slurm)
             if lifecycle.is_current(plan) and self._port_fits(port) and lifecycle.mend():
                 say(f"Sandbox {self.name} is up at {self.url}")
                 return
@@ -240,8 +243,8 @@ class Sandbox:
 
     # --- inside ---
 
-    def _plan(self, nodes: int, port: int, say: Say) -> SandboxPlan:
-        images = ImageBuilder(self.engine, say).ensure_all()
+    def _plan(self, nodes: int, port: int, say: Say, slurm: str) -> SandboxPlan:
+        images = ImageBuilder(self.engine, say, slurm).ensure_all()
         return plan_sandbox(
             self.name,
             nodes=nodes,

@@ -83,12 +83,26 @@ class Client:
         raise SandboxError(f"The actor was not READY after {timeout_s:.0f} s.")
 
 
-def run_demo(sandbox: Sandbox, say: Say, progress: Progress) -> DemoReport:
-    """Classify every held-out digit with one message each; return the report."""
-    service = BridgeService(sandbox)
+def run_demo(
+    sandbox: Sandbox,
+    say: Say,
+    progress: Progress,
+    service: BridgeService | None = None,
+    count: int | None = None,
+) -> DemoReport:
+    """Classify held-out digits with one message each; return the report.
+
+    Args:
+        sandbox: the cluster.
+        say: gets a line for each step that took time.
+        progress: gets the counts of executions as they change.
+        service: the bridge on it, as it is to be configured.
+        count: how many digits; all of them where it is not given.
+    """
+    service = service or BridgeService(sandbox)
     service.ensure()
     image = sandbox.ensure_image("digits-classifier", say)
-    digits = sandbox.digits()
+    digits = sandbox.digits()[:count]
     client = Client(sandbox.url, service.token(USER))
     actor = client.call("POST", json={"image": image, "name": "digits-classifier"})["id"]
     say(f"Actor {actor} registered as {USER}; waiting for its image")

@@ -28,6 +28,9 @@ CHECKOUT = PACKAGE.parent
 PUBLIC_BASE = "debian:trixie-slim"
 BUILD_TIMEOUT_S = 900
 PULL_TIMEOUT_S = 60
+# The release of Debian that has each version of Slurm.
+SLURM_SUITES = {"24.11": "trixie", "26.05": "sid"}
+SLURM = "24.11"
 
 Say = Callable[[str], None]
 
@@ -76,9 +79,18 @@ def tag_of(kind: str, digest: str) -> str:
 
 
 class ImageBuilder:
-    """Builds what is missing of the sandbox's images with one engine."""
+    """Builds what is missing of the sandbox's images with one engine.
 
-    def __init__(self, engine: Engine, say: Say) -> None:
+    `slurm` is the version that the nodes get.
+
+    Raises:
+        SandboxError: no release of Debian has this version.
+    """
+
+    def __init__(self, engine: Engine, say: Say, slurm: str = SLURM) -> None:
+        if slurm not in SLURM_SUITES:
+            raise SandboxError(f"No Slurm {slurm!r}: there are {', '.join(SLURM_SUITES)}.")
+        self._suite = SLURM_SUITES[slurm]
         self._engine = engine
         self._say = say
         self._archive = archive.read_archive()
@@ -91,8 +103,8 @@ class ImageBuilder:
 
     def node_tag(self) -> str:
         """Return the tag of the nodes' image, built or not."""
-        containerfile = ROOTFS / "Containerfile.node"
-        return tag_of("node", hash_inputs((self.base_tag(), containerfile, ROOTFS / "node")))
+        inputs = (self.base_tag(), self._suite, ROOTFS / "Containerfile.node", ROOTFS / "node")
+        return tag_of("node", hash_inputs(inputs))
 
     def slim_tag(self) -> str:
         """Return the tag of the small base image of the samples, built or not."""
@@ -123,7 +135,7 @@ class ImageBuilder:
         """Return the tag of the nodes' image, built when it is missing."""
         tag = self.node_tag()
         if not self._engine.has_image(tag):
-            args = {"BASE": self.ensure_base(), "ARCHIVE": self._archive}
+            args = {"BASE": self.ensure_base(), "ARCHIVE": self._archive, "SUITE": self._suite}
             self._build(tag, ROOTFS / "Containerfile.node", ROOTFS, args)
         return tag
 

@@ -25,6 +25,9 @@ from bridge.sandbox.cluster import Sandbox
 
 SITE_FILE = "/etc/bridge/site.toml"
 KEYS = "/etc/bridge/keys"
+SLURM_KEY = "/etc/slurm/jwt_hs256.key"  # on the head
+# The newest version of its answers that each release's slurmrestd has.
+_REST_VERSIONS = {"24.11": "v0.0.42", "26.05": "v0.0.45"}
 TENANTS = {"alice": "PHYSICS", "bob": "PHYSICS", "carol": "BIOLOGY"}
 _SERVICES: Mapping[str, tuple[str, list[str]]] = {
     "api": ("bridge", ["bridge", "api", "--bind", "0.0.0.0:8080", "--workers", "1"]),
@@ -44,38 +47,61 @@ def read_sandbox_site() -> str:
 class BridgeService:
     """The bridge's two processes in `sandbox`."""
 
-    def __init__(self, sandbox: Sandbox, database: str | None = None) -> None:
+    def __init__(
+        self, sandbox: Sandbox, database: str | None = None, slurm: str = "commands"
+    ) -> None:
         self.sandbox = sandbox
+        self.slurm = slurm
         self.environment = {
             "BRIDGE_SITE": SITE_FILE,
             "BRIDGE_DATABASE": database or "sqlite:////var/lib/bridge/bridge.db",
         }
 
     def ensure(self, changes: Mapping[str, str] | None = None) -> None:
-        """Configure the site where needed and start what does not run.
+        """Configure the site and start what does not run; what runs by another site file, anew.
 
         Args:
             changes: replacements in the site file's text, for tests.
         """
+        before = self.sandbox.run("login", ["cat", SITE_FILE], check=False).stdout
         self.configure(changes or {})
+        has_changed = self.sandbox.run("login", ["cat", SITE_FILE]).stdout != before
         for name in _SERVICES:
+            if has_changed:
+                self.stop(name)
             if not self.is_running(name):
                 self.start(name)
         self.wait_ready()
 
     def configure(self, changes: Mapping[str, str]) -> None:
         """Write keys, site file and database schema."""
+        self.sandbox.run("login", ["install", "-d", "-m", "0755", KEYS])
         site = read_sandbox_site().replace("http://127.0.0.1:8080", self.sandbox.url)
-        for old, new in changes.items():
+        for old, new in {**self._slurm_changes(), **changes}.items():
             if old not in site:
                 raise SandboxError(f"The sandbox's site file has no {old!r} to replace.")
             site = site.replace(old, new)
-        self.sandbox.run("login", ["install", "-d", "-m", "0755", KEYS])
         for tenant in sorted({name.lower() for name in TENANTS.values()}):
             self._ensure_key(tenant)
         self._ensure_secrets_key()
         self.sandbox.put("login", SITE_FILE, site.encode(), owner="bridge", mode=0o640)
         self.sandbox.run("login", ["bridge", "db", "upgrade"], user="bridge", env=self.environment)
+
+    def _slurm_changes(self) -> dict[str, str]:
+        """Return what has Slurm asked in another way than the site file's; bring what it needs."""
+        if self.slurm != "slurmrestd":
+            return {}
+        key = self.sandbox.get("head", SLURM_KEY)
+        self.sandbox.put("login", f"{KEYS}/{Path(SLURM_KEY).name}", key, mode=0o600)
+        version = rest_version(self.sandbox)
+        return {
+            "[clusters.sandbox]\n": f"""[clusters.sandbox]
+slurm = "slurmrestd"
+slurmrestd.url = "http://head:6820"
+slurmrestd.version = "{version}"
+slurmrestd.jwt_key_file = "{KEYS}/{Path(SLURM_KEY).name}"
+"""
+        }
 
     def _ensure_key(self, tenant: str) -> None:
         """Make a tenant's keys, unless they are there; the service signs containers' tokens."""
@@ -167,6 +193,12 @@ def prepare_sudo(sandbox: Sandbox) -> None:
     lines = sandbox.run("login", ["bridge", "agent", "sudoers", "--runas", "%science"]).stdout
     sandbox.put("login", "/etc/sudoers.d/abaco-bridge", lines.encode(), mode=0o440)
     sandbox.run("login", ["visudo", "--check", "--quiet"])
+
+
+def rest_version(sandbox: Sandbox) -> str:
+    """Return the newest version of its answers that this sandbox's slurmrestd has."""
+    release = sandbox.run("head", ["slurmrestd", "-V"]).stdout.split()[-1]  # slurm-wlm 24.11.5
+    return _REST_VERSIONS[release.rpartition(".")[0]]
 
 
 def _pid_file(name: str) -> str:

@@ -13,50 +13,47 @@ from datetime import UTC, datetime
 from bridge.errors import (
     CommandTimeout,
     ConnectFailed,
-    PolicyLimit,
     SessionError,
     SlurmError,
     SlurmUnavailable,
-    SubmitRejected,
     UnreadableOutput,
 )
 from bridge.sessions.base import Completed, UserSession
 from bridge.slurm.port import JobRow
+from bridge.slurm.refusals import is_unclear, submit_error
 
 # sbatch itself sleeps up to 120 s when the controller's queue is full (field.md 4.1).
 SUBMIT_TIMEOUT_S = 150.0
 ASK_TIMEOUT_S = 60.0
 # One argument of a program has 128 KiB at most on Linux, and a name with its comma 40 bytes.
 NAMES_PER_CALL = 3000
-# What slurm_strerror(3) says when no answer came from slurmctld: it may have acted all the same.
-_UNCLEAR = re.compile(
-    r"Socket timed out|Unable to contact slurm controller|Connection (refused|reset|timed out)"
-    r"|Zero Bytes were transmitted|Transport endpoint|slurm_receive_msg|communication|Slurmctld"
-    r"|backup mode|in standby",
-    re.IGNORECASE,
-)
-# ... when this request goes beyond what one job may ever have, and waiting would not help: names
-# of reasons such as QOSMaxWallDurationPerJobLimit and AssocMaxCpuPerJobLimit.
-_NEVER = re.compile(r"PerJob|PerNode|MinCpuNotSatisfied|time limit is invalid")
-# ... and when something else than the request is in the way for now: how much is there already, a
-# partition closed for maintenance, a controller without room.
-_FOR_NOW = re.compile(
-    r"limit|MaxSubmit|QOSMax|AssocMax|AssocGrp|QOSGrp|temporarily|inactive or drain"
-    r"|not available now|I/O error writing",
-    re.IGNORECASE,
-)
 # scancel fails where there is nothing to cancel; with --quiet it does so without a word.
 _GONE = re.compile(r"Invalid job id|already completing or completed")
 _SQUEUE_FORMAT = "%j|%u|%F|%K|%T|%r|%N"
 _SACCT_FORMAT = "JobName,User,JobID,State,ExitCode,Reason,NodeList"
+_VERSION = re.compile(r"slurm(?:-wlm)? ([0-9]{2})\.([0-9]{2})\.")
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _ARRAY_ID = re.compile(r"([0-9]{1,18})(?:_([0-9]{1,18}|\[[^\]]*\]))?\Z")
 _STATE = re.compile(r"[A-Z_]+(?: by [0-9]+|\+)?\Z")
 
 
-def build_submit() -> list[str]:
-    """Return the argument list; the script goes to standard input."""
-    return ["sbatch", "--parsable"]
+def parse_version(text: str) -> tuple[int, int]:
+    """Return year and month of the release in what ``sbatch --version`` prints."""
+    match = _VERSION.match(text)
+    if match is None:
+        raise UnreadableOutput(f"sbatch --version: expected a version, got {text[:200]!r}.")
+    return int(match[1]), int(match[2])
+
+
+def build_submit(version: tuple[int, int]) -> list[str]:
+    """Return the argument list; the script goes to standard input.
+
+    The script says ``--export=NIL``. Before 23.02 Slurm took that for the name of a variable and
+    had the user's login shell make an environment (field.md 5.7). There sbatch hands on its own
+    environment, which is the session's plain one, and the word here counts for more than the line.
+    """
+    older = version < (23, 2)
+    return ["sbatch", "--parsable", *(["--export=ALL"] if older else [])]
 
 
 def parse_submit(done: Completed) -> int:
@@ -68,11 +65,7 @@ def parse_submit(done: Completed) -> int:
     said = done.complaint
     if done.exit_status == 0:
         raise UnreadableOutput(f"sbatch --parsable: expected a job id, got {said!r}.")
-    if _UNCLEAR.search(said):
-        raise SlurmUnavailable(f"sbatch got no clear answer: {said}")
-    if _FOR_NOW.search(said) and not _NEVER.search(said):
-        raise PolicyLimit(f"Slurm refuses for now: {said}")
-    raise SubmitRejected(f"Slurm refused the submission: {said}")
+    raise submit_error("sbatch", said)
 
 
 def build_states(names: Collection[str]) -> list[str]:
@@ -155,7 +148,7 @@ def check_cancel(done: Completed) -> None:
     """Raise what scancel's failure means; that there is nothing to cancel is none."""
     if done.exit_status == 0 or _GONE.search(done.complaint):
         return
-    if _UNCLEAR.search(done.complaint):
+    if is_unclear(done.complaint):
         raise SlurmUnavailable(f"scancel got no clear answer: {done.complaint}")
     raise SlurmError(f"scancel failed with {done.exit_status}: {done.complaint}")
 
@@ -173,11 +166,18 @@ class SlurmCommands:
 
     def __init__(self, observer: Callable[[], UserSession]) -> None:
         self._observer = observer
+        self._version: tuple[int, int] | None = None
+
+    def check(self) -> str:
+        """See `SlurmPort.check`."""
+        year, month = self._read_version()
+        return f"Slurm {year}.{month:02}"
 
     def submit(self, session: UserSession, script: str) -> int:
         """See `SlurmPort.submit`."""
+        argv = build_submit(self._version or self._read_version())
         try:
-            done = session.run(build_submit(), stdin=script.encode(), timeout_s=SUBMIT_TIMEOUT_S)
+            done = session.run(argv, stdin=script.encode(), timeout_s=SUBMIT_TIMEOUT_S)
         except (CommandTimeout, ConnectFailed) as error:
             raise SlurmUnavailable(f"sbatch may or may not have run: {error.message}") from error
         return parse_submit(done)
@@ -207,6 +207,10 @@ class SlurmCommands:
         argv = build_cancel_waiting(array_job_id, name, tasks)
         check_cancel(session.run(argv, timeout_s=ASK_TIMEOUT_S))
 
+    def _read_version(self) -> tuple[int, int]:
+        self._version = parse_version(self._ask(["sbatch", "--version"]))
+        return self._version
+
     def _ask(self, argv: list[str], env: dict[str, str] | None = None) -> str:
         plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **(env or {})}
         try:
@@ -214,7 +218,7 @@ class SlurmCommands:
         except SessionError as error:
             raise SlurmUnavailable(f"{argv[0]} could not be run: {error.message}") from error
         if done.exit_status != 0:
-            if _UNCLEAR.search(done.complaint):
+            if is_unclear(done.complaint):
                 raise SlurmUnavailable(f"{argv[0]} got no answer: {done.complaint}")
             raise SlurmError(f"{argv[0]} failed with {done.exit_status}: {done.complaint}")
         if done.cut:  # what is missing would be taken for jobs that Slurm does not know

@@ -19,9 +19,9 @@ from itertools import groupby
 
 from bridge.errors import SlurmError, SlurmUnavailable, SubmitRejected
 from bridge.sessions.base import UserSession
+from bridge.slurm.directives import read_directives
 from bridge.slurm.port import FINAL_STATES, JobRow
 
-_DIRECTIVE = re.compile(r"#SBATCH --([a-z-]+)=(.*)\Z")
 _RANGE = re.compile(r"0-([0-9]+)\Z")
 
 
@@ -91,6 +91,10 @@ class FakeSlurm:
         self._processes: dict[tuple[int, int], subprocess.Popen[bytes]] = {}
 
     # The port
+
+    def check(self) -> str:
+        """See `SlurmPort.check`."""
+        return "a fake Slurm"
 
     def submit(self, session: UserSession, script: str) -> int:
         """See `SlurmPort.submit`."""
@@ -274,11 +278,7 @@ class FakeSlurm:
         Raises:
             SubmitRejected: sbatch would refuse it.
         """
-        lines = script.splitlines()
-        if not lines or not lines[0].startswith("#!"):
-            raise SubmitRejected("Slurm refused the submission: this is no batch script")
-        found = [m for line in lines if (m := _DIRECTIVE.match(line.strip()))]
-        directives = {match[1]: match[2] for match in found}
+        directives = read_directives(script)
         spec = _RANGE.match(directives.get("array", "0-0"))
         if spec is None or int(spec[1]) >= self._max_array_size:
             raise SubmitRejected("Slurm refused the submission: Invalid job array specification")

@@ -63,6 +63,15 @@ class JobRow:
 class SlurmPort(Protocol):
     """One cluster's Slurm. One call each, however many jobs there are."""
 
+    def check(self) -> str:
+        """Ask what this Slurm is, once at the start; return it for the log.
+
+        Raises:
+            SettingsError: it cannot be asked in the way that the site file says.
+            SlurmUnavailable: it cannot be reached at the moment.
+        """
+        ...
+
     def submit(self, session: UserSession, script: str) -> int:
         """Submit `script` as the session's user; return the (array) job id.
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from bridge.clock import SystemClock
 from bridge.core.ids import new_token
 from bridge.node.build import build_zipapp
-from bridge.sandbox import Sandbox
+from bridge.sandbox import Sandbox, check_host
 from bridge.sandbox.nodes import build_user_argv
+from bridge.sandbox.service import SLURM_KEY, rest_version
 from bridge.sessions import Completed, SessionPool, UserSession
 from bridge.sessions.openers import Opener
+from bridge.sites import Slurmrestd
 from bridge.slurm import JobRow, SlurmCommands, SlurmPort
 from bridge.slurm.fake import FakeSlurm
+from bridge.slurm.rest import SlurmRest
+from bridge.slurm.tokens import TokenSigner, read_key
 
 WAIT_S = 60
 
@@ -73,14 +80,18 @@ class FakeLab:
 
 
 class RealLab:
-    """The sandbox's Slurm, over agents of its users on the login node."""
+    """A sandbox's Slurm, over agents of its users on the login node or over slurmrestd."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, way: str, place: Path) -> None:
         self._sandbox = sandbox
         self._program = f"/tmp/{new_token()}.pyz"
         sandbox.put("login", self._program, build_zipapp()[0])
         self._pool = SessionPool(sandbox_opener(sandbox, self._program))
-        self.port: SlurmPort = SlurmCommands(lambda: self._pool.session("bridge"))
+        self.port: SlurmPort = (
+            SlurmCommands(lambda: self._pool.session("bridge"))
+            if way == "commands"
+            else make_rest(sandbox, place)
+        )
 
     def session(self, username: str) -> UserSession:
         return self._pool.session(username)
@@ -95,6 +106,22 @@ class RealLab:
     def close(self) -> None:
         self._pool.close()
         self._sandbox.run("login", ["rm", self._program])
+
+
+def make_rest(sandbox: Sandbox, place: Path) -> SlurmRest:
+    """Return the port to the sandbox's slurmrestd, as the bridge would make it here."""
+    key = place / "jwt_hs256.key"
+    key.touch(mode=0o600)
+    key.write_bytes(sandbox.get("head", SLURM_KEY))
+    address = sandbox.run("head", ["hostname", "-i"]).stdout.split()[0]
+    config = Slurmrestd(
+        url=f"http://{address}:6820",
+        version=rest_version(sandbox),
+        jwt_key_file=key,
+        observer="bridge",
+    )
+    signer = TokenSigner(config, read_key(key), lambda _: None, SystemClock())
+    return SlurmRest(config, signer)
 
 
 def sandbox_opener(sandbox: Sandbox, program: str) -> Opener:
@@ -120,14 +147,35 @@ def all_running(rows: Sequence[JobRow]) -> bool:
     return bool(rows) and all(row.state == "RUNNING" for row in rows)
 
 
-@pytest.fixture(params=["fake", pytest.param("sandbox", marks=pytest.mark.sandbox)])
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The fake, then the real one."""
+@pytest.fixture(scope="session")
+def newer_sandbox() -> Iterator[Sandbox]:
+    """A cluster with the newest Slurm that Debian has."""
+    missing = check_host()
+    if missing:
+        pytest.skip(f"the sandbox: {'; '.join(missing)}")
+    cluster = Sandbox(os.environ.get("BRIDGE_TEST_SANDBOX", "test") + "-newer")
+    cluster.down()
+    cluster.up(nodes=1, port=0, slurm="26.05")
+    yield cluster
+    cluster.down()
+
+
+REAL_LABS = [
+    pytest.param((sandbox, way), marks=pytest.mark.sandbox, id=f"{way}-{version}")
+    for sandbox, version in (("sandbox", "24.11"), ("newer_sandbox", "26.05"))
+    for way in ("commands", "slurmrestd")
+]
+
+
+@pytest.fixture(scope="module", params=["fake", *REAL_LABS])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The fake, then the real ones."""
     if request.param == "fake":
         fake = FakeLab()
         yield fake
         fake.slurm.close()
         return
-    real = RealLab(request.getfixturevalue("sandbox"))
+    sandbox, way = request.param
+    real = RealLab(request.getfixturevalue(sandbox), way, tmp_path_factory.mktemp("lab"))
     yield real
     real.close()

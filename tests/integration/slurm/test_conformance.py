@@ -42,7 +42,7 @@ def submit(lab: Lab) -> Iterator[Submit]:
         **directives: str,
     ) -> tuple[int, str]:
         name = name or f"bridge-{new_token()}"
-        more = "".join(f"#SBATCH --{key}={value}\n" for key, value in directives.items())
+        more = "".join(f"#SBATCH --{key}{value}\n" for key, value in directives.items())
         script = SCRIPT.format(name=name, last=tasks - 1, more=more, body=body)
         job = lab.port.submit(lab.session(username), script)
         submitted.append((username, job, name))
@@ -136,7 +136,7 @@ def test_what_runs_is_cancelled(lab: Lab, submit: Submit) -> None:
 
 
 def test_what_waits_is_cancelled_and_stands_in_one_row(lab: Lab, submit: Submit) -> None:
-    job, name = submit("exit 0", 4, begin="now+1hour")
+    job, name = submit("exit 0", 4, hold="")
     assert states_by_task(lab.port.states([name])) == {None: "PENDING"}
 
     lab.port.cancel(lab.session("alice"), job, name)
@@ -145,7 +145,7 @@ def test_what_waits_is_cancelled_and_stands_in_one_row(lab: Lab, submit: Submit)
 
 
 def test_tasks_that_wait_are_cancelled_alone(lab: Lab, submit: Submit) -> None:
-    job, name = submit("exit 0", 4, begin="now+1hour")
+    job, name = submit("exit 0", 4, hold="")
     session = lab.session("alice")
 
     lab.port.cancel_waiting(session, job, name, [1, 2, 3])
@@ -168,13 +168,13 @@ def test_what_runs_does_not_wait(lab: Lab, submit: Submit) -> None:
 
 
 def test_one_task_that_waits_has_its_index(lab: Lab, submit: Submit) -> None:
-    _, name = submit("exit 0", 1, begin="now+1hour")
+    _, name = submit("exit 0", 1, hold="")
 
     assert states_by_task(lab.port.states([name])) == {0: "PENDING"}
 
 
 def test_an_id_under_another_name_is_left_alone(lab: Lab, submit: Submit) -> None:
-    job, name = submit("exit 0", 1, begin="now+1hour")
+    job, name = submit("exit 0", 1, hold="")
 
     lab.port.cancel(lab.session("alice"), job, f"bridge-{new_token()}")
 
@@ -192,7 +192,7 @@ def test_what_has_ended_may_be_cancelled_again(lab: Lab, submit: Submit) -> None
 
 
 def test_another_user_s_job_cannot_be_cancelled(lab: Lab, submit: Submit) -> None:
-    job, name = submit("exit 0", 1, begin="now+1hour", username="bob")
+    job, name = submit("exit 0", 1, hold="", username="bob")
 
     with pytest.raises(SlurmError):
         lab.port.cancel(lab.session("alice"), job, name)
@@ -201,15 +201,15 @@ def test_another_user_s_job_cannot_be_cancelled(lab: Lab, submit: Submit) -> Non
 
 
 def test_two_jobs_may_have_one_name(lab: Lab, submit: Submit) -> None:
-    first, name = submit("exit 0", 1, begin="now+1hour")
-    second, _ = submit("exit 0", 1, begin="now+1hour", name=name)
+    first, name = submit("exit 0", 1, hold="")
+    second, _ = submit("exit 0", 1, hold="", name=name)
 
     assert {row.array_job_id for row in lab.port.states([name])} == {first, second}
 
 
 @pytest.mark.parametrize(
     "directives",
-    [{"partition": "nowhere"}, {"account": "biology"}, {"tasks": 1_000_000}],
+    [{"partition": "=nowhere"}, {"account": "=biology"}, {"tasks": 1_000_000}],
     ids=["partition", "account", "size"],
 )
 def test_what_slurm_never_takes_is_rejected(

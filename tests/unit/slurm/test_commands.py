@@ -34,14 +34,16 @@ from bridge.slurm.commands import (
     parse_accounting,
     parse_states,
     parse_submit,
+    parse_version,
 )
 from tests.recordings.reading import FOLDER, read_recording, recordings
 
-VERSION = FOLDER / "slurm-24.11"
+RECORDED = FOLDER / "slurm-24.11"
+VERSION = Completed(0, b"slurm-wlm 24.11.5\n", b"")
 
 
 def recorded(name: str) -> Completed:
-    return read_recording(VERSION / f"{name}.txt")
+    return read_recording(RECORDED / f"{name}.txt")
 
 
 def name_of(digit: str) -> str:
@@ -298,7 +300,7 @@ def test_what_was_recorded_is_what_is_run(path: Path) -> None:
     words = [word for word in words if not word.startswith("SLURM_CONF=")]
     names = ["bridge-" + "0" * 32]
     built = {
-        "sbatch": build_submit(),
+        "sbatch": build_submit((24, 11)),
         "squeue": build_states(names),
         "sacct": build_accounting(names, datetime(2026, 11, 20, tzinfo=UTC)),
         "scancel": build_cancel(1, names[0]),
@@ -341,6 +343,33 @@ def port(session: Any) -> SlurmCommands:
 ROW = b"bridge-0|alice|1|0|RUNNING|None|c1\n"
 
 
+class TestVersion:
+    @pytest.mark.parametrize(
+        ("said", "version"),
+        [(b"slurm-wlm 22.05.8\n", (22, 5)), (b"slurm 25.11.2-rc1\n", (25, 11))],
+    )
+    def test_the_packagers_name_it_differently(self, said: bytes, version: tuple[int, int]) -> None:
+        assert parse_version(said.decode()) == version
+
+    def test_anything_else_is_unreadable(self) -> None:
+        with pytest.raises(UnreadableOutput, match="command not found"):
+            parse_version("sbatch: command not found")
+
+    def test_slurm_without_nil_is_told_to_export_the_plain_environment_of_the_session(self) -> None:
+        assert build_submit((22, 5)) == ["sbatch", "--parsable", "--export=ALL"]
+        assert build_submit((23, 2)) == ["sbatch", "--parsable"]
+
+    def test_it_is_asked_once(self) -> None:
+        observer = Scripted(Completed(0, b"slurm-wlm 22.05.8\n", b""))
+        owner = Scripted(*[Completed(0, b"1\n", b"")] * 2)
+        slurm = port(observer)
+        assert slurm.check() == "Slurm 22.05"
+        for _ in range(2):
+            slurm.submit(owner, "#!/bin/sh\n")  # type: ignore[arg-type]
+        assert observer.asked == [["sbatch", "--version"]]
+        assert owner.asked == [build_submit((22, 5))] * 2
+
+
 class TestPort:
     def test_no_names_are_no_question(self) -> None:
         session = Scripted()
@@ -371,7 +400,7 @@ class TestPort:
         with pytest.raises(SlurmUnavailable):
             port(Scripted(error)).states(["bridge-0"])
         with pytest.raises(SlurmUnavailable):
-            port(Scripted()).submit(Scripted(error), "#!/bin/sh\n")  # type: ignore[arg-type]
+            port(Scripted(VERSION)).submit(Scripted(error), "#!/bin/sh\n")  # type: ignore[arg-type]
 
     def test_a_controller_that_is_down(self) -> None:
         session = Scripted(recorded("squeue-no-controller"))
