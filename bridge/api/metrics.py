@@ -110,6 +110,12 @@ class _Figures(Collector):
         yield _counts("workers", "Workers of those arrays.", WorkerStatus, found.workers)
         yield _counts("images", "Images.", ImageStatus, found.images)
         yield _counts("actors", "Actors that are not deleted.", ActorStatus, found.actors)
+        yield _gauge(
+            "actors_held",
+            "Actors whose messages wait because a limit is reached.",
+            [],
+            [("", found.held_actors)],
+        )
         yield from _queues(
             "events", "events to be delivered", "target",
             {word: found.events.get(word, Queue()) for word in ("link", "webhook")},

@@ -7,7 +7,8 @@ group of several would have to carry all of it per message for a few saved submi
 
 Messages go to arrays that already run first (late binding): as many as keep their workers busy
 until the bridge looks again. What is left waits for those workers, unless the work is worth more of
-them: then it becomes a new array.
+them: then it becomes a new array. What each array wants is decided first, as if there were room for
+all; where bounds are short, bridge.core.shares then says who gets how much of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from bridge.core.shares import Division, Held, Key, Sharing, Want, divide
 
 # What a container is taken to run before the actor has a history, seconds: the mean of Abaco's own
 # published use is 11.7 s.
@@ -43,6 +46,7 @@ class Waiting:
         mean_run_s: mean run time of the actor's containers, None before the first.
         max_workers: workers that the actor may have at once.
         in_order: each message must see what the one before it left.
+        tenant: the actor's.
     """
 
     actor_id: str
@@ -54,6 +58,7 @@ class Waiting:
     mean_run_s: float | None
     max_workers: int
     in_order: bool = False
+    tenant: str = ""
 
     @property
     def each_s(self) -> float:
@@ -74,6 +79,9 @@ class Live:
         open_count: its messages that are not final.
         room: messages that it may be given now.
         takes_more: whether it may ever be given any.
+        tenant: its actor's.
+        young: of its workers, those that have not had their time yet.
+        is_going: all of its workers are to leave.
     """
 
     array_id: str
@@ -84,6 +92,9 @@ class Live:
     open_count: int
     room: int
     takes_more: bool
+    tenant: str = ""
+    young: int = 0
+    is_going: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,16 +141,34 @@ class Round:
     Attributes:
         feeds: for arrays that run; these come before the plans, each from the head of the queue.
         plans: new arrays.
-        releases: idle arrays that are only in the way of messages of their actor.
+        releases: idle arrays that are only in the way, of messages of their actor or of others.
+        reclaims: by array, how many of its workers are to leave for others' sake.
+        waits: by actor and user, why less is planned than the work is worth.
+        division: what the bounds left, where there are any.
     """
 
     feeds: list[Feed] = field(default_factory=list)
     plans: list[ArrayPlan] = field(default_factory=list)
     releases: list[str] = field(default_factory=list)
+    reclaims: dict[str, int] = field(default_factory=dict)
+    waits: dict[Key, str] = field(default_factory=dict)
+    division: Division = field(default_factory=Division)
 
 
-def plan_round(queues: Sequence[Waiting], lives: Sequence[Live], rules: PackingRules) -> Round:
-    """Return what to do, for the actor whose first message is the oldest first."""
+def plan_round(
+    queues: Sequence[Waiting],
+    lives: Sequence[Live],
+    rules: PackingRules,
+    sharing: Sharing | None = None,
+) -> Round:
+    """Return what to do, for the actor whose first message is the oldest first.
+
+    Args:
+        queues: what waits.
+        lives: the arrays of those actors; with `sharing`, of all.
+        rules: of the cluster.
+        sharing: what is short; None where nothing is.
+    """
     by_actor: dict[str, list[Waiting]] = defaultdict(list)
     for queue in sorted(queues, key=lambda q: q.head):
         if queue.count > 0:
@@ -154,7 +183,71 @@ def plan_round(queues: Sequence[Waiting], lives: Sequence[Live], rules: PackingR
             _plan_next(of_actor[0], arrays[actor_id], done)
         else:
             _plan_actor(of_actor, arrays[actor_id], rules, done)
+    if sharing is not None:
+        _share(done, queues, lives, rules, sharing)
     return done
+
+
+def _share(
+    done: Round,
+    queues: Sequence[Waiting],
+    lives: Sequence[Live],
+    rules: PackingRules,
+    sharing: Sharing,
+) -> None:
+    """Cut the round to what each may have."""
+    by_key = {(queue.actor_id, queue.username): queue for queue in queues}
+    fed = {feed.array_id for feed in done.feeds}
+    gone = set(done.releases)
+    wants = [
+        Want(
+            (plan.actor_id, plan.username),
+            (by_key[plan.actor_id, plan.username].tenant, plan.username),
+            plan.task_count,
+        )
+        for plan in done.plans
+    ]
+    held = [
+        _held(
+            live,
+            is_going=live.is_going or live.array_id in gone,
+            is_idle=not live.open_count and live.array_id not in fed,
+        )
+        for live in lives
+    ]
+    division = divide(wants, held, sharing)
+    done.division, done.waits, done.reclaims = division, division.waits, division.reclaims
+    done.releases += division.releases
+    done.plans = [
+        _cut(plan, by_key[plan.actor_id, plan.username], rules, tasks)
+        for plan in done.plans
+        if (tasks := division.grants.get((plan.actor_id, plan.username), 0))
+    ]
+    # All of whose workers are to leave, nothing more is given.
+    empty = {
+        live.array_id for live in lives if division.reclaims.get(live.array_id) == live.workers
+    }
+    done.feeds = [feed for feed in done.feeds if feed.array_id not in empty]
+
+
+def _held(live: Live, *, is_going: bool, is_idle: bool) -> Held:
+    workers = 0 if is_going else live.workers
+    return Held(
+        live.array_id,
+        (live.actor_id, live.username),
+        (live.tenant, live.username),
+        workers,
+        live.young,
+        live.workers + live.leaving - workers,
+        is_idle,
+    )
+
+
+def _cut(plan: ArrayPlan, queue: Waiting, rules: PackingRules, tasks: int) -> ArrayPlan:
+    """Return a plan for fewer workers: the messages of those that are missing stay in the queue."""
+    if tasks >= plan.task_count:
+        return plan
+    return _plan(queue, rules, tasks, math.ceil(plan.message_count * tasks / plan.task_count))
 
 
 def has_lingered(queue: Waiting, linger_s: float) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ColumnElement,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -499,6 +500,17 @@ class Event(Base):
     given_up_at: Mapped[datetime | None]  # and why is in `error`
     error: Mapped[str] = mapped_column(Text, default="")  # of the last attempt
     create_time: Mapped[datetime]
+
+
+class CoreUsage(Base):
+    """What a user's workers that have ended held on one day (UTC); see bridge.scheduler.usage."""
+
+    __tablename__ = "core_usage"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)  # YYYY-MM-DD
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    core_s: Mapped[float] = mapped_column(Float)  # seconds, each times the worker's CPUs
 
 
 class Lease(Base):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import delete, select, true
+from sqlalchemy import delete, exists, select, true
+from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, ArrayTask, Execution, Worker
@@ -20,6 +21,7 @@ from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.inbox import is_chunk, order_stop, take_back
 from bridge.scheduler.journals import read_journals
 from bridge.scheduler.turns import take_turns
+from bridge.scheduler.usage import record_usage
 from bridge.scheduler.workers import fence, note_claimers
 from bridge.services.workers import find_live_tasks
 from bridge.sessions import UserSession
@@ -140,10 +142,14 @@ def _remove_spool(context: ClusterContext, array: Array) -> None:
 def _end(context: ClusterContext, token: str, *, certain: bool) -> None:
     now = context.clock.now()
     with context.database.begin() as session:
-        array = session.get_one(Array, token)
+        array = session.get_one(Array, token, with_for_update=True)
+        if array.status is ArrayStatus.ENDED:
+            return  # another scheduler was faster, and has counted what it used
+        record_usage(session, array, now)
         lost = array.reason or "Its worker ended without a word."
         its_own = Execution.array_id == token
         in_vain = array.array_job_id is not None and not has_started(session, its_own)
+        in_vain = in_vain and not _was_to_leave(session, array)
         for worker in session.scalars(select(Worker).where(Worker.array_id == token)):
             # What may run still is not run again.
             whose, why = its_own & (Execution.worker_id == worker.id), worker.dead_reason or lost
@@ -155,3 +161,9 @@ def _end(context: ClusterContext, token: str, *, certain: bool) -> None:
         array.status, array.ended_at = ArrayStatus.ENDED, now
         session.execute(delete(ArrayTask).where(ArrayTask.array_id == token))
     log.info("ended", extra={"facts": {"array": token, "returned": returned}})
+
+
+def _was_to_leave(session: Session, array: Array) -> bool:
+    """Whether the bridge itself told its workers to leave, all or some: then it has not failed."""
+    told = exists().where(ArrayTask.array_id == array.id, ArrayTask.leave_requested_at.is_not(None))
+    return array.leaving_at is not None or bool(session.scalar(select(told)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bridge.auth import SecretBox
 from bridge.clock import Clock
 from bridge.db import Array, Database
+from bridge.scheduler.sharing import PlanMemory
 from bridge.services.queued import Gate, QueueCounts
 from bridge.sessions import SessionPool, UserSession
 from bridge.sites import Cluster, Site
@@ -60,6 +61,7 @@ class ClusterContext:
         box: the site's keys for secret configs, where it has any.
         at: called with the name of each point at which a crash is tested.
         counts: what is known of the lengths of queues.
+        memory: what planning remembers from round to round.
     """
 
     name: str
@@ -75,6 +77,7 @@ class ClusterContext:
     box: SecretBox | None = None
     at: Callable[[str], None] = no_hook
     counts: QueueCounts = field(default_factory=QueueCounts)
+    memory: PlanMemory = field(default_factory=PlanMemory)
 
     @property
     def whole(self) -> SiteContext:

@@ -10,8 +10,9 @@ from sqlalchemy import CursorResult, delete, select, tuple_, update
 from sqlalchemy.sql.dml import UpdateBase
 
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import Database, Event, Execution, Log, MessagePart, Result
+from bridge.db import CoreUsage, Database, Event, Execution, Log, MessagePart, Result
 from bridge.scheduler.context import SiteContext
+from bridge.scheduler.usage import day_of
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ MAX_BATCHES = 200
 EVENT_LIFETIME = timedelta(days=1)
 # ... and shown to whoever looks into the table for so long.
 GIVEN_UP_KEPT = timedelta(days=3)
+# What users' workers held is kept for reports: a year and a month of it.
+USAGE_KEPT = timedelta(days=396)
 TOO_OLD = "Given up: it could not be delivered within a day. The last attempt: "
 
 
@@ -65,6 +68,13 @@ def _steps(now: datetime) -> Iterator[tuple[str, UpdateBase]]:
         .where(Event.id.in_(stale))
         .values(given_up_at=now, error=TOO_OLD + Event.error),
     )
+
+    usage = tuple_(CoreUsage.day, CoreUsage.tenant, CoreUsage.username)
+    last_day = day_of(now - USAGE_KEPT)
+    old = select(CoreUsage.day, CoreUsage.tenant, CoreUsage.username).where(
+        CoreUsage.day < last_day
+    )
+    yield "core usage", delete(CoreUsage).where(usage.in_(old.limit(BATCH)))
 
     given_up = select(Event.id).where(Event.given_up_at < now - GIVEN_UP_KEPT).limit(BATCH)
     yield "events", delete(Event).where(Event.id.in_(given_up))

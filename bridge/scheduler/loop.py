@@ -106,6 +106,8 @@ class SchedulerLoop:
         if leading is not self._leading:
             log.info("leading" if leading else "standing by")
             self._leading = leading
+            for context in self._contexts:
+                context.memory.shown = None  # another may have shown other reasons meanwhile
         now = monotonic_s()
         settle, watch = now >= self._settle_due, now >= self._watch_due
         if settle:

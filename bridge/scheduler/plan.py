@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from bridge.core.ids import new_token
 from bridge.core.plans import ArrayPlan, Feed, Live, PackingRules, Waiting, plan_round
+from bridge.core.shares import Division
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus
 from bridge.db import IS_OPEN, Actor, Array, Execution, Image
 from bridge.errors import ConnectFailed, InvalidField, UserUnknown
@@ -24,9 +25,10 @@ from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.idle import start_leaving
 from bridge.scheduler.recipe import Recipe, read_recipe
+from bridge.scheduler.sharing import is_shared, read_sharing, reclaim, show_waits
 from bridge.services.accounts import Account, ask_again, read_account
 from bridge.services.logins import Person
-from bridge.services.workers import find_live_tasks, workers_of
+from bridge.services.workers import LiveTask, find_live_tasks, workers_of
 from bridge.sites import Cluster
 
 log = logging.getLogger(__name__)
@@ -60,13 +62,23 @@ def plan_tick(context: ClusterContext) -> list[str]:
         linger_s=cluster.linger_s,
     )
     now = context.clock.now()
+    is_short = is_shared(context.site, cluster)
     with context.database.read() as session:
         queues = _read_queues(session, context, now)
-        lives = _read_lives(session, context, queues)
         asked = _read_asked(session, context)
-    todo = plan_round(queues.waiting, lives, rules)
+        lives = _read_lives(session, context, queues, now, all_of_them=is_short)
+        sharing = None
+        if is_short:
+            users = {(one.tenant, one.username) for one in queues.waiting}
+            users |= {(live.tenant, live.username) for live in lives}
+            users |= {(actor.tenant, actor.owner) for actor in asked}
+            sharing = read_sharing(session, context.site, context.name, users, context.memory, now)
+    todo = plan_round(queues.waiting, lives, rules, sharing)
     for array_id in todo.releases:
         start_leaving(context, array_id)
+    for array_id, count in todo.reclaims.items():
+        reclaim(context.database, array_id, count, now)
+    show_waits(context.database, context.name, todo.waits, context.memory)
     for key, reason in queues.refused.items():
         _refuse(context, key, reason, now)
     for person in queues.unknown:
@@ -79,9 +91,10 @@ def plan_tick(context: ClusterContext) -> list[str]:
     for plan in todo.plans:
         with context.database.begin() as session:
             tokens.append(record_plan(session, context, plan, now))
-    for actor_id in asked:
+        context.memory.served[plan.actor_id, plan.username] = now.timestamp()
+    for actor in asked:
         with context.database.begin() as session:
-            tokens.append(_record_standing(session, context, actor_id, now))
+            tokens.append(_record_standing(session, context, actor.id, todo.division, now))
     return [token for token in tokens if token]
 
 
@@ -119,6 +132,7 @@ def _read_queues(session: Session, context: ClusterContext, now: datetime) -> _Q
                 actor.mean_run_s,
                 _max_workers(actor, context.cluster),
                 in_order=not actor.stateless,
+                tenant=actor.tenant,
             )
         )
     return queues
@@ -161,15 +175,22 @@ def _max_workers(actor: Actor, cluster: Cluster) -> int:
     return (actor.max_workers or cluster.max_workers_per_actor) if actor.stateless else 1
 
 
-def _read_lives(session: Session, context: ClusterContext, queues: _Queues) -> list[Live]:
-    """Return the arrays of the actors for which something waits."""
+def _read_lives(
+    session: Session,
+    context: ClusterContext,
+    queues: _Queues,
+    now: datetime,
+    *,
+    all_of_them: bool,
+) -> list[Live]:
+    """Return the arrays of the actors for which something waits, or of every actor."""
     actors = {queue.actor_id for queue in queues.waiting}
     arrays = [
         array
         for array in session.scalars(
             select(Array).where(Array.cluster == context.name, Array.status != ArrayStatus.ENDED)
         )
-        if array.actor_id in actors
+        if all_of_them or array.actor_id in actors
     ]
     tasks = find_live_tasks(session, arrays)
     rows = session.execute(
@@ -199,17 +220,32 @@ def _read_lives(session: Session, context: ClusterContext, queues: _Queues) -> l
                 count,
                 room,
                 takes_more,
+                array.tenant,
+                sum(_is_young(context.cluster, task, now) for task in useful),
+                is_going=_is_going(array),
             )
         )
     return lives
 
 
+def _is_young(cluster: Cluster, task: LiveTask, now: datetime) -> bool:
+    """Whether the worker has not had the time for which one is planned."""
+    since = task.array.planned_at if task.worker is None else task.worker.create_time
+    return (now - since).total_seconds() < cluster.target_task_s
+
+
+def _is_going(array: Array) -> bool:
+    return (
+        array.status not in (ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)
+        or array.leaving_at is not None
+        or array.stop_requested
+        or array.drain_requested
+    )
+
+
 def _takes_more(cluster: Cluster, array: Array, recipe: Recipe) -> bool:
     return (
-        array.status in (ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)
-        and array.leaving_at is None
-        and not array.stop_requested
-        and not array.drain_requested
+        not _is_going(array)
         and (array.is_standing or cluster.idle_timeout_s > 0)
         and array.message_count < cluster.max_messages_per_array
         and array.fingerprint == recipe.fingerprint
@@ -374,10 +410,10 @@ def _refuse(context: ClusterContext, key: Key, reason: str, now: datetime) -> No
     log.warning("messages refused: %s", reason, extra={"facts": facts})
 
 
-def _read_asked(session: Session, context: ClusterContext) -> Sequence[str]:
+def _read_asked(session: Session, context: ClusterContext) -> Sequence[Actor]:
     """Return the actors whose workers an admin has asked for."""
     return session.scalars(
-        select(Actor.id).where(
+        select(Actor).where(
             Actor.workers_asked > 0,
             Actor.cluster == context.name,
             Actor.status == ActorStatus.READY,
@@ -387,27 +423,39 @@ def _read_asked(session: Session, context: ClusterContext) -> Sequence[str]:
 
 
 def _record_standing(
-    session: Session, context: ClusterContext, actor_id: str, now: datetime
+    session: Session,
+    context: ClusterContext,
+    actor_id: str,
+    division: Division,
+    now: datetime,
 ) -> str | None:
-    """Write an array without messages, for as many workers as are missing of those asked for."""
+    """Write an array without messages, for as many workers as are missing of those asked for.
+
+    Where the division has no room for all, the rest is asked for still.
+    """
     actor = _lock_actor(session, actor_id)
     if not _is_served(actor) or actor.workers_asked == 0:
         return None
     person = Person(context.name, actor.tenant, actor.owner)
     missing = actor.workers_asked - len(workers_of(session, actor))
+    if missing <= 0:
+        actor.workers_asked = 0
+        return None
     try:
         account = read_account(session, context.site, person)
-        if account is None and missing > 0:
+        if account is None:
             ask_again(session, person, context.clock)
             return None
-        actor.workers_asked = 0
-        if account is None or missing <= 0:
+        count = division.reserve((actor.tenant, actor.owner), missing)
+        if count == missing:
+            actor.workers_asked = 0
+        if count == 0:
             return None
-        array = _add_array(session, context, actor, actor.owner, account, missing, now)
+        array = _add_array(session, context, actor, actor.owner, account, count, now)
     except (InvalidField, UserUnknown) as error:
-        actor.workers_asked = 0
         facts = {"actor": actor_id}
         log.warning("no workers: %s", error.message, extra={"facts": facts})
+        actor.workers_asked = 0
         return None
     array.is_standing = True
     array.idle_since = now

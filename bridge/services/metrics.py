@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from bridge.core.shares import WAITS
 from bridge.core.statuses import (
     ActorStatus,
     ArrayStatus,
@@ -53,6 +54,7 @@ class Metrics:
         workers: workers of those.
         images: images.
         actors: actors that are not deleted.
+        held_actors: those whose messages wait because a limit is reached.
         events: outstanding ones, by "link" and "webhook".
         events_given_up: those that were given up in the last days.
         overdue_schedules: schedules that should have run.
@@ -68,6 +70,7 @@ class Metrics:
     workers: Mapping[WorkerStatus, int]
     images: Mapping[ImageStatus, int]
     actors: Mapping[ActorStatus, int]
+    held_actors: int
     events: Mapping[str, Queue]
     events_given_up: int
     overdue_schedules: int
@@ -92,6 +95,9 @@ def measure(session: Session, now: datetime) -> Metrics:
         ),
         images=_by_status(session, Image.status),
         actors=_by_status(session, Actor.status, Actor.deleted_at.is_(None)),
+        held_actors=_count(
+            session, Actor.status_message.startswith(WAITS) & Actor.deleted_at.is_(None)
+        ),
         events=_events(session, now),
         events_given_up=_count(session, Event.given_up_at.is_not(None)),
         overdue_schedules=_count(session, overdue),

@@ -101,6 +101,10 @@ class Cluster(Table):
     max_tasks_per_array: int = Field(
         100, gt=0, le=4_000_000, description="Workers of one array at most; under MaxArraySize."
     )
+    max_workers: int | None = Field(
+        None, gt=0, description="Workers (array tasks) of all tenants at once, which these share "
+        "by weight; none: Slurm alone says how many."
+    )  # fmt: skip
     max_workers_per_actor: int = Field(6, gt=0, description="Where an actor names no number.")
     target_task_s: int = Field(600, gt=0, description="Estimated work of one worker, seconds.")
     max_messages_per_array: int = Field(

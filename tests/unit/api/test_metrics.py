@@ -128,7 +128,7 @@ class TestFigures:
             "executions_queued{READY}", "executions_queued_oldest_seconds{ERROR}",
             "executions_in_arrays{RUNNING}", "executions_posted_total",
             "executions_latest{COMPLETE}", "arrays{PLANNED}", "workers{BUSY}", "images{REQUESTED}",
-            "actors{SUBMITTED}", "events{webhook}", "events_oldest_seconds{link}",
+            "actors{SUBMITTED}", "actors_held", "events{webhook}", "events_oldest_seconds{link}",
             "events_given_up", "schedules_overdue", "scheduler_up",
         ):  # fmt: skip
             assert name in found

@@ -21,6 +21,7 @@ from bridge.core.plans import (
     has_lingered,
     plan_round,
 )
+from bridge.core.shares import Bound, Division, Sharing
 from bridge.sessions.agent import MAX_PUT_BYTES
 
 RULES = PackingRules(
@@ -100,6 +101,7 @@ class Case:
     lives: list[Live]
     rules: PackingRules
     done: Round
+    sharing: Sharing | None = None
 
     def queue(self, actor_id: str, username: str) -> Waiting:
         return next(q for q in self.queues if (q.actor_id, q.username) == (actor_id, username))
@@ -138,7 +140,10 @@ def cases(draw: st.DrawFn) -> Case:
     ]
     lives = draw(st.lists(LIVES, max_size=6, unique_by=lambda array: array.array_id))
     rules = draw(RULES_OF_ANY_KIND)
-    return Case(queues, lives, rules, plan_round(queues, lives, rules))
+    most = draw(st.none() | st.integers(0, 30))
+    sharing = None if most is None else Sharing(Bound(most, "short"))
+    done = plan_round(queues, lives, rules, sharing)
+    return Case(queues, lives, rules, done, sharing)
 
 
 @given(cases())
@@ -190,12 +195,25 @@ def test_what_is_released_has_nothing_to_do(case: Case) -> None:
     assert len(case.done.releases) == len(set(case.done.releases))
 
 
+def shown(done: Round) -> Round:
+    """Return the round without what is no part of the decision."""
+    return replace(done, division=Division())
+
+
+@given(cases())
+def test_the_workers_of_all_are_bounded(case: Case) -> None:
+    new = sum(plan.task_count for plan in case.done.plans)
+    if case.sharing is not None and case.sharing.site is not None and new:
+        there = sum(array.workers + array.leaving for array in case.lives)
+        assert new + there <= case.sharing.site.most
+
+
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_same_queues_give_the_same_round(case: Case, random: object) -> None:
     queues, lives = list(case.queues), list(case.lives)
     random.shuffle(queues)  # type: ignore[attr-defined]
     random.shuffle(lives)  # type: ignore[attr-defined]
-    assert plan_round(queues, lives, case.rules) == case.done
+    assert shown(plan_round(queues, lives, case.rules, case.sharing)) == shown(case.done)
 
 
 @given(cases())
@@ -214,7 +232,7 @@ def test_of_a_stateful_actor_one_message_is_out(case: Case) -> None:
 @given(cases())
 def test_whoever_comes_first_is_never_passed_by(case: Case) -> None:
     """The user whose message is the oldest gets workers, or what is in the way is let go."""
-    for actor_id in {queue.actor_id for queue in case.queues}:
+    for actor_id in {queue.actor_id for queue in case.queues if case.sharing is None}:
         queues = [q for q in case.queues if q.actor_id == actor_id and q.count]
         arrays = [array for array in case.lives if array.actor_id == actor_id]
         if not queues or queues[0].in_order:

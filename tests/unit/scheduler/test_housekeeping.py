@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bridge.clock import ManualClock
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import Actor, Database, Event, Log, MessagePart, Result
+from bridge.db import Actor, CoreUsage, Database, Event, Log, MessagePart, Result
 from bridge.scheduler import housekeeping
 from bridge.scheduler.context import SiteContext
 from bridge.scheduler.housekeeping import EVENT_LIFETIME, GIVEN_UP_KEPT, housekeeping_tick
@@ -132,3 +132,12 @@ def test_much_goes_in_pieces(
         assert housekeeping_tick(context) == {"logs": 6}
     assert len([one for one in statements if "logs" in one]) == 2
     assert housekeeping_tick(context) == {"logs": 2}
+
+
+def test_what_workers_held_is_kept_for_a_year(database: Database, context: SiteContext) -> None:
+    with database.begin() as session:
+        for day in ("2024-11-30", "2024-12-01", "2026-01-01"):
+            session.add(CoreUsage(day=day, tenant="PHYSICS", username="alice", core_s=1.0))
+    assert housekeeping_tick(context) == {"core usage": 1}
+    with database.read() as session:
+        assert set(session.scalars(select(CoreUsage.day))) == {"2024-12-01", "2026-01-01"}

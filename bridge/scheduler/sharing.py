@@ -1,0 +1,227 @@
+"""What is short, read from the site file and the database, and what follows for arrays and actors.
+
+The decision itself is bridge.core.shares. A bound of a tenant or a user holds over all clusters;
+workers that they have on others count, and only those of this one are moved.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge.core.shares import WAITS, Bound, Group, Key, Sharing, User
+from bridge.core.statuses import ActorStatus, ArrayStatus
+from bridge.db import Actor, Array, Database
+from bridge.scheduler.usage import used_today
+from bridge.services.workers import LiveTask, find_live_tasks, request_leave
+from bridge.sites import Cluster, Site
+from bridge.sites.limits import TenantLimits
+
+log = logging.getLogger(__name__)
+
+# What an actor's status message is when there is nothing to say, as in Abaco.
+NOTHING = " "
+_BOUNDS = (
+    "max_workers",
+    "max_workers_per_user",
+    "max_arrays",
+    "max_arrays_per_user",
+    "core_hours_per_day",
+    "core_hours_per_day_per_user",
+)
+
+
+@dataclass
+class PlanMemory:
+    """What a scheduler remembers from round to round; nothing depends on it but comfort.
+
+    Attributes:
+        served: when an actor was last given workers for a user, seconds.
+        shown: the actors whose status says why they wait; None: not known.
+    """
+
+    served: dict[Key, float] = field(default_factory=dict)
+    shown: set[str] | None = None
+
+
+def is_shared(site: Site, cluster: Cluster) -> bool:
+    """Whether anything is short on the cluster."""
+    return cluster.max_workers is not None or any(
+        getattr(tenant.limits, name) is not None
+        for tenant in site.tenants.values()
+        for name in _BOUNDS
+    )
+
+
+def read_sharing(
+    session: Session,
+    site: Site,
+    cluster_name: str,
+    users: Collection[User],
+    memory: PlanMemory,
+    now: datetime,
+) -> Sharing:
+    """Return what the cluster's tenants and `users` may have, and have used."""
+    used = used_today(session, now)
+    workers, arrays = _read_elsewhere(session, cluster_name)
+    of_tenants: Counter[str] = Counter()
+    for (tenant, _), core_s in used.items():
+        of_tenants[tenant] += core_s
+    most = site.clusters[cluster_name].max_workers
+    return Sharing(
+        site=None if most is None else Bound(
+            most, f"the {most} workers of cluster {cluster_name} are shared (its max_workers)"
+        ),
+        tenants={
+            name: _tenant(name, table.limits, of_tenants[name], workers[name], arrays[name])
+            for name, table in site.tenants.items()
+        },
+        users={
+            user: _user(
+                user, site.tenants[user[0]].limits, used[user], workers[user], arrays[user]
+            )
+            for user in users
+            if user[0] in site.tenants
+        },
+        served=memory.served,
+    )  # fmt: skip
+
+
+def _read_elsewhere(
+    session: Session, cluster_name: str
+) -> tuple[Counter[User | str], Counter[User | str]]:
+    """Return how many workers and arrays there are on other clusters, by user and by tenant."""
+    others = session.scalars(
+        select(Array).where(Array.cluster != cluster_name, Array.status != ArrayStatus.ENDED)
+    ).all()
+    tasks = find_live_tasks(session, others)
+    workers: Counter[User | str] = Counter()
+    arrays: Counter[User | str] = Counter()
+    for array in others:
+        here = sum(not task.is_leaving or task.worker is not None for task in tasks[array.id])
+        for place in ((array.tenant, array.username), array.tenant):
+            workers[place] += here
+            arrays[place] += 1
+    return workers, arrays
+
+
+def _tenant(name: str, limits: TenantLimits, core_s: float, workers: int, arrays: int) -> Group:
+    own = (
+        _bound(limits.max_workers, workers, f"tenant {name} may have", "workers", "max_workers"),
+        _spent(limits.core_hours_per_day, core_s, f"tenant {name}", "core_hours_per_day"),
+    )
+    of_arrays = _bound(
+        limits.max_arrays, arrays, f"tenant {name} may have", "job arrays", "max_arrays"
+    )
+    return Group(limits.weight, core_s, _least(*own), of_arrays)
+
+
+def _user(user: User, limits: TenantLimits, core_s: float, workers: int, arrays: int) -> Group:
+    tenant, name = user
+    whose, where = f"user {name}", f" of tenant {tenant}"
+    own = (
+        _bound(
+            limits.max_workers_per_user,
+            workers,
+            f"{whose} may have",
+            "workers",
+            f"max_workers_per_user{where}",
+        ),
+        _spent(
+            limits.core_hours_per_day_per_user,
+            core_s,
+            whose,
+            f"core_hours_per_day_per_user{where}",
+        ),
+    )
+    of_arrays = _bound(
+        limits.max_arrays_per_user,
+        arrays,
+        f"{whose} may have",
+        "job arrays",
+        f"max_arrays_per_user{where}",
+    )
+    weight = limits.user_weights.get(name, 1.0)
+    return Group(weight, core_s, _least(*own), of_arrays)
+
+
+def _bound(most: int | None, elsewhere: int, who: str, what: str, key: str) -> Bound | None:
+    if most is None:
+        return None
+    return Bound(max(0, most - elsewhere), f"{who} {most} {what} at once ({key})")
+
+
+def _spent(hours: float | None, core_s: float, who: str, key: str) -> Bound | None:
+    """Return a bound of no workers once the day's core-hours are used up."""
+    if hours is None or core_s < hours * 3600:
+        return None
+    return Bound(
+        0, f"{who} has used the {hours:g} core-hours of this day ({key}); more from 00:00 UTC on"
+    )
+
+
+def _least(*bounds: Bound | None) -> Bound | None:
+    return min((bound for bound in bounds if bound), key=lambda bound: bound.most, default=None)
+
+
+def reclaim(database: Database, array_id: str, count: int, now: datetime) -> int:
+    """Have workers of the array leave for others' sake; return how many.
+
+    Each ends the message that it runs. Those that have not started come first, then the oldest.
+    """
+
+    def order(task: LiveTask) -> tuple[bool, datetime, int]:
+        since = task.array.planned_at if task.worker is None else task.worker.create_time
+        return task.worker is not None, since, task.index
+
+    with database.begin() as session:
+        array = session.get_one(Array, array_id, with_for_update=True)
+        if array.status is ArrayStatus.ENDED or array.leaving_at is not None:
+            return 0
+        tasks = find_live_tasks(session, [array])[array_id]
+        chosen = sorted((task for task in tasks if not task.is_leaving), key=order)[:count]
+        for task in chosen:
+            request_leave(session, task, now)
+    facts = {"array": array_id, "workers": len(chosen)}
+    log.info("workers are to leave for others", extra={"facts": facts})
+    return len(chosen)
+
+
+def show_waits(
+    database: Database, cluster_name: str, waits: Mapping[Key, str], memory: PlanMemory
+) -> None:
+    """Let the status message of each actor say why its messages wait, or no longer do."""
+    texts = {actor_id: f"{WAITS}{why}." for (actor_id, _), why in sorted(waits.items())}
+    if memory.shown is None:
+        with database.read() as session:
+            query = select(Actor.id).where(
+                Actor.cluster == cluster_name, Actor.status_message.startswith(WAITS)
+            )
+            memory.shown = set(session.scalars(query))
+    about = memory.shown | set(texts)
+    if not about:
+        return
+    with database.read() as session:
+        rows = session.execute(
+            select(Actor.id, Actor.status_message).where(
+                Actor.id.in_(about), Actor.status == ActorStatus.READY
+            )
+        ).all()
+    changed = [
+        (actor_id, texts.get(actor_id, NOTHING))
+        for actor_id, shown in rows
+        if shown != texts.get(actor_id, NOTHING) and (actor_id in texts or shown.startswith(WAITS))
+    ]
+    if changed:
+        with database.begin() as session:
+            for actor_id, text in changed:
+                actor = session.get_one(Actor, actor_id, with_for_update={"key_share": True})
+                if actor.status is ActorStatus.READY and actor.deleted_at is None:
+                    actor.status_message = text
+    memory.shown = set(texts)
