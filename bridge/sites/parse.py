@@ -172,6 +172,8 @@ def _read_partly(model: type[Table], data: dict[str, Any], bad: set[Loc], loc: L
                 values[name] = found
         elif not field.is_required():
             values[name] = field.get_default(call_default_factory=True)
+        elif _is_table_of_tables(field.annotation):
+            values[name] = {}
     table = model.model_construct(given)
     vars(table).clear()
     vars(table).update(values)

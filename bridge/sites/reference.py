@@ -16,8 +16,18 @@ from bridge.sites.words import kinds
 _HEAD = """\
 # Site files
 
-A site file is TOML. `sandbox.toml` is a complete small one. This page is made from the models in
-`bridge/sites/model.py`, which check the whole file at once: `python -m bridge.sites.reference`.
+A site file is TOML. Three complete examples to start from: `sandbox.toml` (what `bridge sandbox up`
+starts), `university.toml` (one cluster, Lustre and NFS), `centre.toml` (several clusters and
+tenants, reached by ssh, sudo and slurmrestd).
+
+    bridge config check site.toml           # every mistake at once, each with its line
+    bridge config check site.toml --files   # on its host: keys, secrets and their modes too
+    bridge config show site.toml            # what is in force, and where it comes from
+
+`bridge api` and `bridge scheduler` read the file again on SIGHUP. A file with mistakes is refused
+and the old one stays in force.
+
+This page is made from the models: `python -m bridge.sites.reference`.
 """
 
 
