@@ -20,6 +20,7 @@ Drawing (a test keeps it true):
         Conflict
         LimitReached
         NotFinished
+        KeysUnavailable
         ConfigsUnusable
         SettingsError
         SiteConfigError
@@ -126,6 +127,13 @@ class NotFinished(BridgeError):
     """What the request waited for is not there yet; it goes on."""
 
     status = 408
+    retryable = True
+
+
+class KeysUnavailable(BridgeError):
+    """The keys that verify a tenant's tokens cannot be had at the moment."""
+
+    status = 503
     retryable = True
 
 

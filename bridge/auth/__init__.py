@@ -1,7 +1,7 @@
 """Who is asking: tokens and nonces, their keys, identities; and the keys of secrets at rest.
 
 Door: `Authenticator` (headers to `Identity`), `redeem_nonce`, `sign_token` and `load_secret_box`.
-Nothing is kept between requests but keys, which are read once at start.
+Nothing is kept between requests but keys, and the tokens that they have verified.
 """
 
 from bridge.auth.authenticate import Authenticator, carries_token

@@ -10,23 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.auth.identity import Identity
+from bridge.auth.keys import PublicKey
 
 MAX_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a token proved; its times are looked at again whenever it comes."""
+    """What a token proved. Whenever it comes, its times and its key are looked at again."""
 
     identity: Identity
     claims: Mapping[str, Any]
+    key: PublicKey
 
 
 class KnownTokens:
-    """The tokens that came last, by their hash: no credential is kept.
-
-    It belongs to one set of keys, those that its `Authenticator` read at start.
-    """
+    """The tokens that came last, by their hash: no credential is kept."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Known] = OrderedDict()

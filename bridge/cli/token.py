@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from bridge.auth import sign_token
+from bridge.auth.keys import make_pair
 from bridge.clock import SystemClock
-from bridge.errors import SiteConfigError
+from bridge.errors import SettingsError, SiteConfigError
 from bridge.settings import read_settings
 from bridge.sites import load_site
 
@@ -18,7 +22,7 @@ def token() -> None:
 
 @token.command()
 @click.option("--tenant", required=True, help="Name of the tenant, as in the site file.")
-@click.option("--username", required=True, help="The user's login on the tenant's cluster.")
+@click.option("--username", required=True, help="The user's name in the tenant.")
 @click.option("--role", "roles", multiple=True, help="A role; may be repeated.")
 @click.option(
     "--lifetime",
@@ -49,6 +53,33 @@ def create(
     name, table = found
     granted = roles or (table.user_role,)
     click.echo(sign_token(table, name, username, granted, lifetime, SystemClock()))
+
+
+@token.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--algorithm",
+    default="ES256",
+    show_default=True,
+    type=click.Choice(["ES256", "RS256"]),
+    help="What the key signs with.",
+)
+def keys(path: Path, algorithm: str) -> None:
+    """Make a pair of keys: PATH.pem, which signs, and PATH.pub, which verifies.
+
+    They are what the site file's `private_key` and `public_keys` of a tenant name. The first is the
+    service user's alone (mode 0600). Nothing is written over.
+    """
+    private, public = make_pair(algorithm)
+    for ending, data, mode in (("pem", private, 0o600), ("pub", public, 0o644)):
+        file = path.with_name(f"{path.name}.{ending}")
+        try:
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be made ({error.strerror}).") from error
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        click.echo(file)
 
 
 def _create_in_sandbox(name: str, tenant: str, username: str, options: list[str]) -> str:

@@ -37,8 +37,8 @@ class Tenant(Table):
         None, description="JSON Web Key Set with such keys; read again when it changes."
     )
     jwks_url: HttpsUrl | None = Field(
-        None, description="https URL of such a set; fetched again when a token names a key that is "
-        "not in it."
+        None, description="URL of such a set, https unless it is on this host; fetched again when "
+        "a token names a key that is not in it."
     )  # fmt: skip
     jwks_lifetime_s: int = Field(
         3600, gt=0, description="How long a fetched set counts, seconds; while it cannot be "

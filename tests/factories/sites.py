@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+)
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -14,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from bridge.services.queued import Gate, QueueCounts
 from bridge.sites import Site
@@ -29,9 +35,27 @@ def _make_key(_name: str, bits: int) -> RSAPrivateKey:
     return generate_private_key(65537, bits)
 
 
+@cache
+def make_ec_key(_name: str) -> EllipticCurvePrivateKey:
+    """Return the run's P-256 key of this name."""
+    return generate_ec_key(SECP256R1())
+
+
+def make_jwk(key: RSAPrivateKey | EllipticCurvePrivateKey, **more: Any) -> dict[str, Any]:
+    """Return the public half of a key as an entry of a key set."""
+    algorithm = ECAlgorithm if isinstance(key, EllipticCurvePrivateKey) else RSAAlgorithm
+    return {**algorithm.to_jwk(key.public_key(), as_dict=True), **more}
+
+
 def write_keys(directory: Path, name: str, bits: int = 2048) -> tuple[Path, Path]:
     """Write the key called `name` as (public, private) PEM files."""
-    key = make_key(name, bits)
+    return write_pair(directory, name, make_key(name, bits))
+
+
+def write_pair(
+    directory: Path, name: str, key: RSAPrivateKey | EllipticCurvePrivateKey
+) -> tuple[Path, Path]:
+    """Write a key as (public, private) PEM files called `name`."""
     public, private = directory / f"{name}.pub", directory / f"{name}.pem"
     public.write_bytes(
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -89,3 +113,10 @@ def make_gate(**limits: Any) -> Gate:
         "tenants": {"PHYSICS": tenant, "BIOLOGY": tenant},
     }
     return Gate(Site.model_validate(data), QueueCounts())
+
+
+def with_tenant(site: Site, name: str = "PHYSICS", **changes: Any) -> Site:
+    """Return `site` with other values for keys of one tenant."""
+    data = site.model_dump(exclude_unset=True)
+    data["tenants"][name].update(changes)
+    return Site.model_validate(data)

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.auth import Authenticator, authenticate, known, sign_token
-from bridge.auth.claims import TAPIS_TENANT
 from bridge.auth.identity import Identity
+from bridge.auth.keys import PublicKey
 from bridge.auth.known import Known, KnownTokens, key_of
-from bridge.auth.tokens import normalise_token, read_claims
+from bridge.auth.tokens import TokenRules, normalise_token, read_claims
 from bridge.errors import AuthenticationError, BridgeError, PermissionDenied
+from bridge.sites.identity import TAPIS_TENANT
 from tests.factories.rows import START
 from tests.factories.sites import make_key, make_site, write_keys
 
@@ -32,8 +33,18 @@ def authenticator(site, clock):
     return Authenticator(site, clock)
 
 
+LATER = int(START.timestamp()) + 3600
+
+
 def sign(claims, key="physics", **named):
-    return jwt.encode(claims, make_key(key), algorithm="RS256", **named)
+    """Sign with an RSA key; the token holds for an hour unless the claims say otherwise."""
+    return jwt.encode({"exp": LATER, **claims}, make_key(key), algorithm="RS256", **named)
+
+
+def keys_of(*names):
+    """Return what finds the keys of these names, whatever a token calls its own."""
+    keys = [PublicKey(make_key(name).public_key(), "RS256") for name in names]
+    return lambda _kid: keys
 
 
 def sign_as_gateway(claims):
@@ -116,7 +127,7 @@ def signed_with_the_public_key(claims):
     return b".".join(parts).decode()
 
 
-USER = {"tapis/username": "alice", "tapis/tenant_id": "PHYSICS"}
+USER = {"tapis/username": "alice", "tapis/tenant_id": "PHYSICS", "exp": LATER}
 
 
 @pytest.mark.parametrize(
@@ -237,7 +248,7 @@ def test_other_keys_know_nothing_of_it(tmp_path, clock):
 def test_only_so_many_tokens_are_known(monkeypatch):
     monkeypatch.setattr(known, "MAX_TOKENS", 2)
     tokens = KnownTokens()
-    one = Known(Identity("PHYSICS", "alice", ()), {})
+    one = Known(Identity("PHYSICS", "alice", ()), {}, keys_of("physics")(None)[0])
     for name in ("a", "b"):
         tokens.add(key_of(name), one)
     assert tokens.find(key_of("a")) is one  # and so it came after b
@@ -293,23 +304,25 @@ def test_a_short_key_is_believed_and_complained_of(tmp_path, clock, caplog):
 def test_a_signed_token_says_who_in_both_ways_and_ends(site, clock):
     table = site.tenants["PHYSICS"]
     token = sign_token(table, "PHYSICS", "alice", ["a", "b"], 60, clock)
-    claims = read_claims(token, [make_key("physics").public_key()], clock.now())
+    keys, rules = keys_of("physics"), TokenRules()
+    claims, _ = read_claims(token, keys, rules, clock.now())
     begun = int(START.timestamp())
     assert (claims["iat"], claims["exp"]) == (begun, begun + 60)
     assert (
         claims["jti"]
         != read_claims(
             sign_token(table, "PHYSICS", "alice", [], 60, clock),
-            [make_key("physics").public_key()],
+            keys,
+            rules,
             clock.now(),
-        )["jti"]
+        )[0]["jti"]
     )
     assert claims[WSO2_USER] == "alice@PHYSICS"
     assert claims[WSO2_ROLES] == "a,b"
     assert claims["tapis/username"] == "alice"
     assert claims["tapis/tenant_id"] == "PHYSICS"
     with pytest.raises(AuthenticationError, match="expired"):
-        read_claims(token, [make_key("physics").public_key()], clock.now() + timedelta(seconds=60))
+        read_claims(token, keys, rules, clock.now() + timedelta(seconds=60))
 
 
 def test_a_token_is_not_signed_for_a_name_that_would_not_be_believed(site, clock):
@@ -334,4 +347,4 @@ def test_any_signature_reads_the_same_in_both_alphabets(signature, junk):
 @settings(max_examples=200, deadline=None)
 def test_no_text_gets_anything_but_our_own_errors(token):
     with pytest.raises(BridgeError):
-        read_claims(token, [make_key("physics").public_key()], START)
+        read_claims(token, keys_of("physics"), TokenRules(), START)

@@ -63,6 +63,24 @@ def test_no_role_means_the_one_that_plain_use_needs():
     assert Authenticator(site, SystemClock()).authenticate(headers).roles == ("Internal/everyone",)
 
 
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
+def test_keys_are_made_and_sign(tmp_path, algorithm):
+    result = run(token, "keys", str(tmp_path / "new"), "--algorithm", algorithm)
+    private, public = tmp_path / "new.pem", tmp_path / "new.pub"
+    assert result.output.splitlines() == [str(private), str(public)]
+    assert (private.stat().st_mode & 0o777, public.stat().st_mode & 0o777) == (0o600, 0o644)
+    Path(os.environ["BRIDGE_SITE"]).write_text(SITE.format(public=public, private=private))
+    result = run(token, "create", "--tenant", "PHYSICS", "--username", "alice")
+    site = load_site(Path(os.environ["BRIDGE_SITE"]))
+    headers = [("X-Tapis-Token", result.output.strip())]
+    assert Authenticator(site, SystemClock()).authenticate(headers).username == "alice"
+
+    before = private.read_bytes()
+    with pytest.raises(SettingsError, match=r"new\.pem cannot be made \(File exists\)"):
+        run(token, "keys", str(tmp_path / "new"))
+    assert private.read_bytes() == before
+
+
 def test_unknown_tenants_and_impossible_names():
     with pytest.raises(SiteConfigError, match="known tenants: PHYSICS"):
         run(token, "create", "--tenant", "x", "--username", "alice")
