@@ -170,6 +170,17 @@ class Cluster(Table):
                 text = f'has no effect, as session is "{self.session}"'
                 yield Mistake((way,), text, is_warning=True)
 
+    @check("session")
+    def _check_sudo(self, site: Site) -> Iterator[Mistake]:
+        """What `bridge.sessions.ways` would refuse when the scheduler starts."""
+        others = (getattr(one, "session", None) for one in site.clusters.values())
+        if self.session == "sudo" and "setuid" in others:
+            text = (
+                'found "sudo", which a scheduler cannot use that another cluster\'s "setuid" has '
+                "made give up root; expected one of the two ways in a site"
+            )
+            yield Mistake(("session",), text)
+
     @check("slurm", "slurmrestd")
     def _check_slurm(self, _site: Site) -> Iterator[Mistake]:
         if self.slurm == "slurmrestd" and self.slurmrestd is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from bridge.sites.kinds import Login
 from bridge.sites.table import Table
 
 WSO2_USER = "http://wso2.org/claims/enduser"
@@ -35,7 +36,7 @@ class Claims(Table):
 class TableAccount(Table):
     """The account of one user of a tenant."""
 
-    login: str = Field(description="The account's name on the cluster.")
+    login: Login = Field(description="The account's name on the cluster.")
     uid: int | None = Field(None, gt=0, description="Its uid; it must agree with the cluster's.")
     gid: int | None = Field(None, gt=0, description="Its gid; it must agree with the cluster's.")
     groups: tuple[int, ...] | None = Field(

@@ -18,6 +18,8 @@ from bridge.sites.mistakes import nearest, show_choice
 # As in the directives of a batch script (bridge.launcher.filters), where nothing can be quoted.
 _SLURM_WORD = re.compile(r"[A-Za-z0-9_./:@+=-]+\Z")
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_HOST_NAME = re.compile(rf"{_HOST}\Z")
+_LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _REGISTRY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?\Z")
 _NAMESPACE = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -69,6 +71,23 @@ def _slurm_word(value: str) -> str:
 
 def _maybe_slurm_word(value: str) -> str:
     return value and _slurm_word(value)
+
+
+def _host(value: str) -> str:
+    if not _HOST_NAME.match(value):
+        raise ValueError("expected a host's name or address, without scheme and port")
+    return value
+
+
+def check_login(value: str) -> str:
+    """Return `value`, which may be the name of an account.
+
+    Raises:
+        ValueError: says what is expected, for the line that reports it.
+    """
+    if not _LOGIN.match(value):
+        raise ValueError("expected the name of an account")
+    return value
 
 
 def _registry(value: str) -> str:
@@ -141,6 +160,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 SlurmWord = Annotated[str, AfterValidator(_slurm_word)]
 MaybeSlurmWord = Annotated[str, AfterValidator(_maybe_slurm_word)]
+Host = Annotated[str, AfterValidator(_host)]
+Login = Annotated[str, AfterValidator(check_login)]
 Registry = Annotated[str, AfterValidator(_registry)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 Digest = Annotated[str, AfterValidator(_digest)]

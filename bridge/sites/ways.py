@@ -10,10 +10,13 @@ from pydantic import AfterValidator, Field
 
 from bridge.sites.kinds import (
     AbsolutePath,
+    Host,
     HostFile,
     HttpUrl,
+    Login,
     PublicFile,
     SecretFile,
+    check_login,
     check_path_template,
     check_template,
 )
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 
 
 def _of_login(value: str) -> str:
-    return check_template(value, "login")
+    check_template(value, "login")
+    check_login(value.replace("{login}", "x"))
+    return value
 
 
 def _path_of_login(value: str) -> str:
@@ -51,12 +56,12 @@ class Sudo(Table):
 class Ssh(Table):
     """The `ssh` way: the agent is started on a login node of the cluster."""
 
-    host: str = Field(min_length=1, description="The login node.")
+    host: Host = Field(description="The login node.")
     port: int = Field(22, gt=0, lt=65_536, description="Its sshd.")
     login: LoginTemplate = Field(
         "{login}", description="Whom to log in as: the owner, or a community account for all."
     )
-    service_login: str | None = Field(
+    service_login: Login | None = Field(
         None, description="Whom to log in as for the bridge's own questions to Slurm; none: the "
         "name of the scheduler's own user."
     )  # fmt: skip
@@ -98,6 +103,6 @@ class Slurmrestd(Table):
         "0600, read by the spawner alone where the scheduler starts as root."
     )
     token_lifetime_s: int = Field(300, gt=9, description="Lifetime of a signed token, seconds.")
-    observer: str = Field(
+    observer: Login = Field(
         "bridge", description="Slurm user in whose name the states of all jobs are asked for."
     )

@@ -323,6 +323,13 @@ BROKEN = [
         'clusters.campus.spool: found "/scratch/bridge/spool", '
         "expected {login} in it: each owner has one",
     ),
+    Broken(
+        C,
+        'session = "ssh"',
+        'session = "setuid"',
+        'clusters.birch.session: found "sudo", which a scheduler cannot use that another '
+        'cluster\'s "setuid" has made give up root; expected one of the two ways in a site',
+    ),
     # Paths, templates, URLs, networks, words
     Broken(
         U,
@@ -417,6 +424,19 @@ BROKEN = [
         'version = "42"',
         'clusters.birch.slurmrestd.version: found "42", '
         r"expected a match of ^v0\.0\.[0-9]{2}$",
+    ),
+    Broken(
+        C,
+        'host = "login1.aspen.example.org"',
+        'host = "ssh://login1.aspen.example.org"',
+        'clusters.aspen.ssh.host: found "ssh://login1.aspen.example.org", '
+        "expected a host's name or address, without scheme and port",
+    ),
+    Broken(
+        C,
+        'login = "comm"',
+        'login = "-oProxyCommand=x"',
+        'clusters.cedar.ssh.login: found "-oProxyCommand=x", expected the name of an account',
     ),
     # Secrets in the place of their files
     Broken(
