@@ -42,6 +42,7 @@ Drawing (a test keeps it true):
                 UnreadableOutput
             ContainerError
                 ImageUnknown
+                ImageRefused
                 PullFailed
 """
 
@@ -238,6 +239,12 @@ class ContainerError(ClusterError):
 
 class ImageUnknown(ContainerError):
     """The registry does not have this image, or does not show it to us."""
+
+
+class ImageRefused(ContainerError):
+    """The site does not allow this image, or where it comes from."""
+
+    status = 400
 
 
 class PullFailed(ContainerError):

@@ -1,25 +1,47 @@
-"""The SIF cache: one file a digest, written under a temporary name and renamed.
+"""The SIF cache: whole files, written under a temporary name and renamed, never written again.
 
-The directory belongs to the bridge's service user and is readable to all: no user can write a SIF
-that another user runs. It is kept apart by tenant, so that what one tenant may pull says nothing to
-another. Pulling happens in a child process (bridge.containers.pull), because spython ends the whole
-process on a bad reference and changes the environment (facts.md).
+The directory belongs to the bridge's service user: no user can write a SIF that another user runs.
+Files are readable to all, but kept in a folder for each tenant that cannot be listed, under names
+that cannot be guessed: what one tenant may pull says nothing to another. Whoever learns a path can
+read the file, as long as the site lets other users see its processes' arguments. Images that need a
+user's own login are not kept here at all (bridge.scheduler.images).
+
+No file is ever replaced: a digest that is pulled anew gets a new name. So whatever an array was
+given is what its workers find, and removing an old file cannot meet a new one.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-import subprocess
-import sys
+import shutil
+import stat
 import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from bridge.containers.registry import Resolved
-from bridge.errors import PullFailed
+from bridge.containers.convert import convert_layout, free_bytes
+from bridge.containers.download import download_layout, download_sif
+from bridge.containers.http import Access
+from bridge.containers.resolve import Resolved
+from bridge.core.ids import new_token
+from bridge.errors import ImageRefused, PullFailed
 
-PULL_TIMEOUT_S = 1800.0
-_SIF_MAGIC = b"SIF_MAGIC"  # at offset 32 of the launch script's page, see the SIF specification
+PIECE_BYTES = 1 << 20
+_WORK = ".pull-"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A SIF in its place: where, how long, and its SHA-256 as 64 hexadecimal digits."""
+
+    path: str
+    size_bytes: int
+    sha256: str
 
 
 class SifCache:
@@ -28,90 +50,133 @@ class SifCache:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def path(self, tenant: str, image: Resolved) -> Path:
-        """Return where the SIF of this digest is, or will be."""
-        digest = (image.reference.digest or "").removeprefix("sha256:")
-        return self._root / tenant / f"{digest}.sif"
+    @contextmanager
+    def work(self, about: str) -> Iterator[Path]:
+        """Give an empty folder that nobody else can enter; it is gone afterwards.
 
-    def ensure(self, tenant: str, image: Resolved, *, plain_http: bool) -> Path:
-        """Return the SIF, pulled if it is not there yet.
+        Args:
+            about: the image, for what is said.
 
         Raises:
-            PullFailed: with the reason: the disk is full, or what the pull said.
+            PullFailed: with the reason: the disk is full, or whatever it says.
         """
-        path = self.path(tenant, image)
-        if path.is_file():
-            return path
         try:
-            _make_readable_folder(self._root)
-            _make_readable_folder(path.parent)
-            self._check_space(image)
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pull-") as folder:
-                part = Path(folder) / "image.sif"
-                self._pull(image, part, plain_http=plain_http)
-                part.chmod(0o444)
-                os.rename(part, path)  # noqa: PTH104 - one atomic step, said as such
+            _open_up(self._root, 0o055)
+            with tempfile.TemporaryDirectory(dir=self._root, prefix=_WORK) as folder:
+                yield Path(folder)
         except OSError as error:
-            what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-            raise PullFailed(f"{image.reference}: the image cache {self._root}: {what}.") from error
-        return path
+            what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
+            raise PullFailed(f"{about}: the image cache {self._root}: {what}.") from error
 
-    def _check_space(self, image: Resolved) -> None:
-        status = os.statvfs(self._root)
-        free = status.f_bavail * status.f_frsize
-        if free < 2 * image.size_bytes:
-            raise OSError(errno.ENOSPC, "the disk is full")
+    def fetch(self, image: Resolved, access: Access, work: Path) -> Path:
+        """Return the SIF of an image of a registry, made in `work`.
 
-    def _pull(self, image: Resolved, part: Path, *, plain_http: bool) -> None:
-        with tempfile.TemporaryDirectory(dir=part.parent, prefix="work-") as work:
-            try:
-                done = subprocess.run(
-                    [sys.executable, "-m", "bridge.containers.pull", str(image.reference),
-                     str(part)],
-                    env=_pull_environment(work, plain_http=plain_http),
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    timeout=PULL_TIMEOUT_S,
-                    check=False,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired as error:
-                raise PullFailed(
-                    f"{image.reference}: the pull took over {PULL_TIMEOUT_S:.0f} s."
-                ) from error
-        said = (done.stdout + done.stderr).decode(errors="replace")
-        if "no space left" in said.lower():
-            raise OSError(errno.ENOSPC, "the disk is full")
-        if done.returncode != 0 or not is_sif(part):
-            last = [line for line in said.splitlines() if line.strip()][-3:]
-            raise PullFailed(f"{image.reference}: the pull failed: {' / '.join(last)[-600:]}")
+        Raises:
+            ImageRefused, ImageUnknown, PullFailed: says why.
+            OSError: the disk.
+        """
+        target = work / "image.sif"
+        _require_space(work, 2 * image.size_bytes)
+        if image.is_sif:
+            download_sif(image, access, target)
+            return target
+        layout = work / "layout"
+        unpacked = download_layout(image, access, layout)
+        _require_space(work, unpacked + image.size_bytes)
+        convert_layout(layout, target)
+        shutil.rmtree(layout)
+        return target
+
+    def copy(self, source: BinaryIO, limit: int, work: Path) -> Path:
+        """Return a copy of `source` in `work`.
+
+        Raises:
+            ImageRefused: it is longer than `limit`, though it is longer only since it is read.
+            OSError: the disk.
+        """
+        target = work / "image.sif"
+        size = os.fstat(source.fileno()).st_size
+        if size <= limit:
+            _require_space(work, size)
+        written = 0
+        with target.open("xb") as file:
+            while piece := source.read(PIECE_BYTES):
+                written += len(piece)
+                if written > limit or size > limit:
+                    raise ImageRefused(f"The image has over {limit} bytes: more than is allowed.")
+                file.write(piece)
+        return target
+
+    def keep(self, tenant: str, part: Path) -> Stored:
+        """Return the SIF `part`, which is whole, in its place in the tenant's folder."""
+        folder = self._root / tenant
+        folder.mkdir(0o711, exist_ok=True)
+        _open_up(folder, 0o011)
+        sha256, size = hash_file(part)
+        path = folder / f"{sha256[:16]}-{new_token()}.sif"
+        part.chmod(0o444)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.rename(part, path)  # noqa: PTH104 - one atomic step, said as such
+        return Stored(str(path), size, sha256)
+
+    def holds(self, path: str, size_bytes: int | None) -> bool:
+        """Whether the file is there, of this length."""
+        try:
+            found = Path(path).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
+
+    def remove(self, path: str) -> None:
+        """Remove a file of the cache; may be repeated."""
+        if Path(path).is_relative_to(self._root):
+            Path(path).unlink(missing_ok=True)
+
+    def strays(self, known: Collection[str], before: float) -> list[str]:
+        """Return files and folders that nobody knows, last written before `before`.
+
+        What a crash has left: half pulls, and whole files that were not recorded any more.
+
+        Args:
+            known: paths of images.
+            before: seconds since 1970; younger ones may be about to be recorded.
+        """
+        found = list(self._root.glob(f"{_WORK}*")) + list(self._root.glob("*/*.sif"))
+        return [
+            str(path) for path in found if str(path) not in known and _written_at(path) < before
+        ]
+
+    def remove_stray(self, path: str) -> None:
+        """Remove what `strays` has found."""
+        target = Path(path)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            self.remove(path)
 
 
-def _make_readable_folder(path: Path) -> None:
-    """Make a directory that everybody's workers can read, whatever this process's umask."""
-    path.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode
-    if mode & 0o055 != 0o055:
-        path.chmod(mode & 0o7777 | 0o055)
+def hash_file(path: Path) -> tuple[str, int]:
+    """Return the SHA-256 and the length of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
 
 
-def is_sif(path: Path) -> bool:
-    """Whether `path` is a file that begins like a SIF."""
+def _written_at(path: Path) -> float:
     try:
-        with path.open("rb") as file:
-            return _SIF_MAGIC in file.read(64)
-    except OSError:
-        return False
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
-def _pull_environment(work: str, *, plain_http: bool) -> dict[str, str]:
-    """Return the child's whole environment: nothing of the bridge's but the way to Python."""
-    kept = ("PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
-    return {
-        **{name: os.environ[name] for name in kept if name in os.environ},
-        "HOME": work,
-        "TMPDIR": work,
-        "APPTAINER_TMPDIR": work,
-        "APPTAINER_CACHEDIR": str(Path(work) / "cache"),
-        **({"APPTAINER_NOHTTPS": "1"} if plain_http else {}),
-        "LANG": "C.UTF-8",
-    }
+def _require_space(folder: Path, size_bytes: int) -> None:
+    if free_bytes(folder) < size_bytes:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+
+def _open_up(path: Path, mode: int) -> None:
+    """Make a directory that everybody's workers can use so, whatever this process's umask."""
+    path.mkdir(parents=True, exist_ok=True)
+    found = path.stat().st_mode
+    if found & mode != mode:
+        path.chmod(found & 0o7777 | mode)

@@ -43,6 +43,7 @@ class ImageStatus(StrEnum):
     REQUESTED = "REQUESTED"
     READY = "READY"
     ERROR = "ERROR"
+    EVICTED = "EVICTED"  # it was there, and is pulled again when a message wants it
 
 
 class WorkerStatus(StrEnum):

@@ -27,6 +27,7 @@ from bridge.db.models import (
     MessagePart,
     Nonce,
     Permission,
+    RegistryLogin,
     Result,
     Worker,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "MessagePart",
     "Nonce",
     "Permission",
+    "RegistryLogin",
     "Result",
     "Worker",
 ]

@@ -44,11 +44,15 @@ _Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Image(Base):
-    """A Docker image reference as one tenant's actors on one cluster use it."""
+    """A reference as one tenant's actors on one cluster use it, or one owner's with their login.
+
+    Where the file is may be the same for several rows. A row that is not READY may have one: what
+    was there before it was asked for anew.
+    """
 
     __tablename__ = "images"
     __table_args__ = (
-        UniqueConstraint("cluster", "tenant", "reference"),
+        UniqueConstraint("cluster", "tenant", "owner", "reference"),
         CheckConstraint("status <> 'READY' or (digest is not null and sif_path is not null)",
                         name="ready_has_file"),
     )  # fmt: skip
@@ -56,16 +60,41 @@ class Image(Base):
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
     cluster: Mapped[str] = mapped_column(String(64))
     tenant: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(64), default="")  # empty: everybody's of the tenant
     reference: Mapped[str] = mapped_column(String(512))
     status: Mapped[ImageStatus] = mapped_column(status_column(ImageStatus))
     status_message: Mapped[str] = mapped_column(Text, default="")
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime | None]
     digest: Mapped[str | None] = mapped_column(String(128))
+    # Every digest by which the site's policy may know it: of the manifest, the index, the SIF.
+    names: Mapped[list[Any] | None] = mapped_column(JSON)
+    source_bytes: Mapped[int | None] = mapped_column(BigInteger)  # as the registry sends it
+    is_signed: Mapped[bool] = mapped_column(default=False)  # by a key of the tenant's keyring
     sif_path: Mapped[str | None] = mapped_column(Text)
+    sif_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sif_sha256: Mapped[str | None] = mapped_column(String(64))
+    used_at: Mapped[datetime | None]  # when it was last wanted, to the hour or so
     # The image's own configuration as the registry gives it: Entrypoint, Cmd, WorkingDir, Env.
     config: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     create_time: Mapped[datetime]
+
+
+class RegistryLogin(Base):
+    """What a user has left for a registry: with it the images of the user's own actors are pulled.
+
+    The password is ciphertext; it is never shown, and leaves this table only for the registry.
+    """
+
+    __tablename__ = "registry_logins"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255), primary_key=True)  # host[:port]
+    login: Mapped[str] = mapped_column(String(255))
+    password: Mapped[str] = mapped_column(Text)
+    create_time: Mapped[datetime]
+    last_update_time: Mapped[datetime]
 
 
 class Actor(Base):
@@ -278,6 +307,8 @@ class Array(Base):
     actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"))
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
     sif_path: Mapped[str] = mapped_column(Text)
+    sif_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sif_sha256: Mapped[str | None] = mapped_column(String(64))
     spool: Mapped[str] = mapped_column(Text)
     task_count: Mapped[int]
     message_count: Mapped[int]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from bridge.db.session import Database
@@ -23,7 +24,7 @@ def upgrade(url: str) -> None:
     Raises:
         DatabaseError: it cannot be opened.
     """
-    with _connect(url) as connection:
+    with _connect(url, copies_tables=True) as connection:
         command.upgrade(alembic_config(connection), "head")
 
 
@@ -52,12 +53,32 @@ def alembic_config(connection: Connection) -> Config:
 
 
 @contextmanager
-def _connect(url: str) -> Iterator[Connection]:
+def _connect(url: str, *, copies_tables: bool = False) -> Iterator[Connection]:
     database = Database(url)
+    if copies_tables and database.engine.dialect.name == "sqlite":
+        # A table is changed there by copying it, and dropped while others refer to it.
+        event.listen(database.engine, "connect", _ignore_references)
     try:
         with database.engine.begin() as connection:
             yield connection
+            if copies_tables and connection.dialect.name == "sqlite":
+                _check_references(connection)
     except OperationalError as error:
         raise DatabaseError(f"The database cannot be used: {error.orig}.") from error
     finally:
         database.close()
+
+
+def _ignore_references(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA foreign_keys=OFF")
+
+
+def _check_references(connection: Connection) -> None:
+    """Refuse to commit rows that refer to what is not there.
+
+    Raises:
+        DatabaseError: says which table has one.
+    """
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise DatabaseError(f"A row of {broken[0]} refers to a row of {broken[2]} that is missing.")

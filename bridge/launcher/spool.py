@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,9 @@ def build_shape(
         "actor": actor.id,
         "apptainer": cluster.apptainer,
         "sif": array.sif_path,
+        "sif_bytes": array.sif_bytes,
+        "sif_sha256": array.sif_sha256 if cluster.image_check == "digest" else None,
+        "sif_uid": os.getuid(),  # the service user's, who writes the cache
         "command": command,
         "workdir": config.get("WorkingDir") or None,
         "binds": [[m["host_path"], m["container_path"], m["mode"]] for m in mounts],

@@ -24,6 +24,9 @@ class Array(NamedTuple):
     actor: str
     apptainer: str
     sif: str
+    sif_bytes: Optional[int]
+    sif_sha256: Optional[str]
+    sif_uid: int
     command: List[str]
     workdir: Optional[str]
     binds: List[Tuple[str, str, str]]
@@ -184,6 +187,9 @@ def parse_array(document: Dict[str, Any]) -> Array:
         actor=_text(document, "actor"),
         apptainer=_text(document, "apptainer"),
         sif=_text(document, "sif"),
+        sif_bytes=None if document.get("sif_bytes") is None else _count(document, "sif_bytes"),
+        sif_sha256=None if document.get("sif_sha256") is None else _text(document, "sif_sha256"),
+        sif_uid=_count(document, "sif_uid"),
         command=_texts(document, "command"),
         workdir=None if workdir is None else _text(document, "workdir"),
         binds=_binds(document),

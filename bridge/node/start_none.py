@@ -14,6 +14,7 @@ from bridge.node.memory import MemoryWatch, OomCount
 from bridge.node.messages import Message
 from bridge.node.place import Place, remove_stale_places
 from bridge.node.results import RESULTS_SOCKET, Results, ResultsSocket
+from bridge.node.sif import SifFile
 from bridge.node.signals import Signals
 from bridge.node.spool import Array, Spool
 from bridge.node.starter import KILLED, RUNTIME_FAILED, Ending, Outcome, Starter, StarterError
@@ -48,6 +49,7 @@ class StartNone(Starter):
         self._place: Optional[Place] = None
         self._runtime_env: Dict[str, str] = {}
         self._oom_count = OomCount()
+        self._sif = SifFile(array.sif, array.sif_bytes, array.sif_sha256, array.sif_uid)
 
     def prepare(self) -> None:
         """Make the worker's own directory, local to the node, and find the runtime."""
@@ -74,6 +76,7 @@ class StartNone(Starter):
     ) -> Outcome:
         """Run one message in a container of its own."""
         problem = message.problem or (None if self._array.command else "The image has no command.")
+        problem = problem or self._sif.find_problem()
         if problem:
             return Outcome(RUNTIME_FAILED, problem)
         mounts = self._write_files(message)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 
-from bridge.containers import SifCache, resolve
-from bridge.core.images import parse_image
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Image
 from bridge.errors import BridgeError
 from bridge.events import record_actor
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.sources import Found, obtain
 from bridge.sessions.base import clean_text
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
 FIRST_RETRY = timedelta(seconds=15)
+USED_WITHIN = timedelta(hours=1)  # how exactly an image's last use is known
 
 
 def image_tick(context: ClusterContext) -> int:
@@ -29,6 +29,7 @@ def image_tick(context: ClusterContext) -> int:
         images = session.scalars(
             select(Image).where(
                 Image.cluster == context.name,
+                Image.tenant.in_(context.site.tenants),
                 or_(Image.status == ImageStatus.REQUESTED, Image.next_attempt_at <= now),
             )
         ).all()
@@ -41,22 +42,38 @@ def image_tick(context: ClusterContext) -> int:
 
 
 def _bring(context: ClusterContext, image: Image) -> None:
-    cluster = context.cluster
     try:
-        reference = parse_image(image.reference)
-        resolved = resolve(reference, cluster.insecure_registries)
-        plain = reference.registry in cluster.insecure_registries
-        path = SifCache(cluster.image_cache).ensure(image.tenant, resolved, plain_http=plain)
+        found = obtain(context, image)
     except BridgeError as error:
         _record_failure(context, image, error)
         return
+    if _record(context, image, found):
+        facts = {"image": image.reference, "sif": found.stored.path}
+        log.info("image ready", extra={"facts": facts})
+
+
+def _record(context: ClusterContext, image: Image, found: Found) -> bool:
+    """Write down what was found; whether its file is still there.
+
+    A file that belongs to another row too may be removed before this one has it (see
+    bridge.scheduler.evict): then the image stays asked for, and is brought anew.
+    """
+    ids = [image.id] if found.twin is None else [image.id, found.twin]
     with context.database.begin() as session:
-        row = session.get_one(Image, image.id)
+        query = select(Image).where(Image.id.in_(ids)).order_by(Image.id).with_for_update()
+        rows = {row.id: row for row in session.scalars(query)}
+        if found.twin is not None and rows[found.twin].sif_path != found.stored.path:
+            return False
+        row = rows[image.id]
         row.status, row.status_message = ImageStatus.READY, ""
         row.attempts, row.next_attempt_at = 0, None
-        row.digest, row.sif_path = resolved.reference.digest, str(path)
-        row.config = resolved.config
-    log.info("image ready", extra={"facts": {"image": image.reference, "sif": str(path)}})
+        row.digest, row.names = found.digest, list(found.names)
+        row.source_bytes, row.is_signed = found.source_bytes, found.is_signed
+        row.sif_path, row.sif_bytes = found.stored.path, found.stored.size_bytes
+        row.sif_sha256 = found.stored.sha256
+        row.config = found.config
+        row.used_at = context.clock.now()
+    return True
 
 
 def _record_failure(context: ClusterContext, image: Image, error: BridgeError) -> None:
@@ -70,6 +87,14 @@ def _record_failure(context: ClusterContext, image: Image, error: BridgeError) -
     log.warning("image failed: %s", error.message, extra={"facts": {"image": image.reference}})
 
 
+def request_again(context: ClusterContext, image_ids: set[int]) -> None:
+    """Have images brought that were evicted, since somebody wants them."""
+    wanted = update(Image).where(Image.id.in_(image_ids), Image.status == ImageStatus.EVICTED)
+    fresh = {"status": ImageStatus.REQUESTED, "attempts": 0, "next_attempt_at": None}
+    with context.database.begin() as session:
+        session.execute(wanted.values(**fresh))
+
+
 def _has_waiting(context: ClusterContext) -> bool:
     with context.database.read() as session:
         waiting = select(Actor.id).where(
@@ -79,10 +104,15 @@ def _has_waiting(context: ClusterContext) -> bool:
 
 
 def _tell_actors(context: ClusterContext) -> None:
-    """Move actors to the status of their image, each with its event, in one transaction."""
+    """Move actors to the status of their image, each with its event, in one transaction.
+
+    An actor whose image was evicted stays READY while it is brought anew, and its messages wait;
+    when that has failed for good it is in ERROR as one whose image never came.
+    """
     mine = (Actor.cluster == context.name) & Actor.deleted_at.is_(None)
     ready = select(Image.id).where(Image.status == ImageStatus.READY)
     failed = select(Image.id).where(Image.status == ImageStatus.ERROR)
+    gone = failed.where(Image.sif_path.is_(None), Image.next_attempt_at.is_(None))
     reason = select(Image.status_message).where(Image.id == Actor.image_id).scalar_subquery()
     waiting = Actor.status.in_((ActorStatus.SUBMITTED, ActorStatus.ERROR))
     enter_ready = (
@@ -93,7 +123,13 @@ def _tell_actors(context: ClusterContext) -> None:
     )
     enter_error = (
         update(Actor)
-        .where(mine, Actor.status == ActorStatus.SUBMITTED, Actor.image_id.in_(failed))
+        .where(
+            mine,
+            or_(
+                and_(Actor.status == ActorStatus.SUBMITTED, Actor.image_id.in_(failed)),
+                and_(Actor.status == ActorStatus.READY, Actor.image_id.in_(gone)),
+            ),
+        )
         .values(status=ActorStatus.ERROR, status_message=reason)
         .returning(Actor)
     )

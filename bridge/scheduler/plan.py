@@ -20,10 +20,11 @@ from bridge.core.plans import ArrayPlan, Feed, Live, PackingRules, Waiting, plan
 from bridge.core.shares import Division
 from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus
 from bridge.db import IS_OPEN, Actor, Array, Execution, Image
-from bridge.errors import ConnectFailed, InvalidField, UserUnknown
+from bridge.errors import ConnectFailed, ImageRefused, InvalidField, UserUnknown
 from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.idle import start_leaving
+from bridge.scheduler.images import USED_WITHIN, request_again
 from bridge.scheduler.recipe import Recipe, read_recipe
 from bridge.scheduler.sharing import is_shared, read_sharing, reclaim, show_waits
 from bridge.services.accounts import Account, ask_again, read_account
@@ -50,6 +51,7 @@ class _Queues:
     recipes: dict[Key, Recipe]
     refused: dict[Key, str]
     unknown: list[Person]  # whose accounts are to be asked for
+    missing: set[int]  # images that are not there (any more)
 
 
 def plan_tick(context: ClusterContext) -> list[str]:
@@ -65,7 +67,7 @@ def plan_tick(context: ClusterContext) -> list[str]:
     is_short = is_shared(context.site, cluster)
     with context.database.read() as session:
         queues = _read_queues(session, context, now)
-        asked = _read_asked(session, context)
+        asked = _read_asked(session, context, queues)
         lives = _read_lives(session, context, queues, now, all_of_them=is_short)
         sharing = None
         if is_short:
@@ -81,6 +83,8 @@ def plan_tick(context: ClusterContext) -> list[str]:
     show_waits(context.database, context.name, todo.waits, context.memory)
     for key, reason in queues.refused.items():
         _refuse(context, key, reason, now)
+    if queues.missing:
+        request_again(context, queues.missing)
     for person in queues.unknown:
         with context.database.begin() as session:
             ask_again(session, person, context.clock)
@@ -116,8 +120,11 @@ def _read_queues(session: Session, context: ClusterContext, now: datetime) -> _Q
         .where(Actor.tenant.in_(context.site.tenants))
         .group_by(Actor.id, Image.id, Execution.username)
     ).all()
-    queues = _Queues([], {}, {}, [])
+    queues = _Queues([], {}, {}, [], set())
     for actor, image, username, count, head, oldest, newest in rows:
+        if image.sif_path is None:
+            queues.missing.add(image.id)
+            continue
         waited = now - oldest
         if not _find_recipe(session, context, queues, actor, image, username, waited):
             continue
@@ -159,7 +166,7 @@ def _find_recipe(
             recipe = read_recipe(context, actor, image, username, account)
             queues.recipes[actor.id, username] = recipe
             return True
-    except InvalidField as error:
+    except (InvalidField, ImageRefused) as error:
         queues.refused[actor.id, username] = error.message
         return False
     except UserUnknown as error:
@@ -298,8 +305,11 @@ def record_plan(
     account = read_account(session, context.site, person)
     if account is None:
         return None  # it is to be another since just now
+    image = _use_image(session, actor, now)
+    if image is None:
+        return None
     tasks = min(plan.task_count, len(chunks))
-    array = _add_array(session, context, actor, plan.username, account, tasks, now)
+    array = _add_array(session, context, actor, image, plan.username, account, tasks, now)
     array.chunk_count = array.fed_chunks = len(chunks)
     array.message_count = sum(len(chunk) for chunk in chunks)
     session.flush()
@@ -351,10 +361,24 @@ def _bind(session: Session, array: Array, chunks: Sequence[Sequence[int]], first
         )
 
 
+def _use_image(session: Session, actor: Actor, now: datetime) -> Image | None:
+    """Return the actor's image, None where its file is not there (any more).
+
+    Locked, so that it is not evicted before the array that needs it can be seen.
+    """
+    image = session.get_one(Image, actor.image_id, with_for_update={"read": True})
+    if image.sif_path is None:
+        return None
+    if image.used_at is None or now - image.used_at > USED_WITHIN:
+        image.used_at = now
+    return image
+
+
 def _add_array(
     session: Session,
     context: ClusterContext,
     actor: Actor,
+    image: Image,
     username: str,
     account: Account,
     task_count: int,
@@ -364,10 +388,8 @@ def _add_array(
 
     Raises:
         InvalidField: the site no longer allows what the actor asks for.
+        ImageRefused: nor its image.
     """
-    image = session.get_one(Image, actor.image_id)
-    if image.sif_path is None:
-        raise ValueError(f"actor {actor.id} is READY without an image file")  # a constraint holds
     recipe = read_recipe(context, actor, image, username, account)
     token = new_token()
     array = Array(
@@ -379,6 +401,8 @@ def _add_array(
         actor_id=actor.id,
         image_id=image.id,
         sif_path=image.sif_path,
+        sif_bytes=image.sif_bytes,
+        sif_sha256=image.sif_sha256,
         spool=f"{context.spool_root(account.login)}/{token}",
         task_count=task_count,
         message_count=0,
@@ -410,16 +434,20 @@ def _refuse(context: ClusterContext, key: Key, reason: str, now: datetime) -> No
     log.warning("messages refused: %s", reason, extra={"facts": facts})
 
 
-def _read_asked(session: Session, context: ClusterContext) -> Sequence[Actor]:
-    """Return the actors whose workers an admin has asked for."""
-    return session.scalars(
-        select(Actor).where(
+def _read_asked(session: Session, context: ClusterContext, queues: _Queues) -> Sequence[Actor]:
+    """Return the actors whose workers an admin has asked for, and whose image is there."""
+    rows = session.execute(
+        select(Actor, Image.sif_path)
+        .join(Image, Image.id == Actor.image_id)
+        .where(
             Actor.workers_asked > 0,
             Actor.cluster == context.name,
             Actor.status == ActorStatus.READY,
             Actor.tenant.in_(context.site.tenants),
         )
     ).all()
+    queues.missing.update(actor.image_id for actor, path in rows if path is None)
+    return [actor for actor, path in rows if path is not None]
 
 
 def _record_standing(
@@ -437,6 +465,9 @@ def _record_standing(
     if not _is_served(actor) or actor.workers_asked == 0:
         return None
     person = Person(context.name, actor.tenant, actor.owner)
+    image = _use_image(session, actor, now)
+    if image is None:
+        return None
     missing = actor.workers_asked - len(workers_of(session, actor))
     if missing <= 0:
         actor.workers_asked = 0
@@ -451,8 +482,8 @@ def _record_standing(
             actor.workers_asked = 0
         if count == 0:
             return None
-        array = _add_array(session, context, actor, actor.owner, account, count, now)
-    except (InvalidField, UserUnknown) as error:
+        array = _add_array(session, context, actor, image, actor.owner, account, count, now)
+    except (InvalidField, ImageRefused, UserUnknown) as error:
         facts = {"actor": actor_id}
         log.warning("no workers: %s", error.message, extra={"facts": facts})
         actor.workers_asked = 0

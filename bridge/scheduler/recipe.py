@@ -13,6 +13,7 @@ from bridge.launcher.spool import build_fingerprint, build_shape
 from bridge.scheduler.context import ClusterContext
 from bridge.services.accounts import Account
 from bridge.services.batch import check_batch, rules_of
+from bridge.services.images import check_image
 from bridge.services.logins import Person
 from bridge.services.mounts import mounts_of
 
@@ -37,13 +38,22 @@ def read_recipe(
 
     Raises:
         InvalidField: the site no longer allows what the actor asks for.
+        ImageRefused: nor its image.
     """
+    check_image(context.site.tenants[actor.tenant].images, image)
     if actor.batch is not None:
         # The release that wrote the row may not have known them all.
         batch = {key: actor.batch.get(key) for key in KEYS}
         check_batch(batch, rules_of(context.site, actor.tenant, context.name))
     request = build_request(context.site, context.cluster, actor)
-    array = Array(sif_path=image.sif_path, request=request, username=username, login=account.login)
+    array = Array(
+        sif_path=image.sif_path,
+        sif_bytes=image.sif_bytes,
+        sif_sha256=image.sif_sha256,
+        request=request,
+        username=username,
+        login=account.login,
+    )
     mounts = user_mounts(context, actor, username, account)
     limits = context.site.limits
     shape = build_shape(array, actor, image, context.cluster, limits, mounts)
@@ -53,7 +63,12 @@ def read_recipe(
 def build_array(
     context: ClusterContext, array: Array, actor: Actor, image: Image, account: Account
 ) -> bytes:
-    """Return the array.json of `array`, which runs under `account`."""
+    """Return the array.json of `array`, which runs under `account`.
+
+    Raises:
+        ImageRefused: the site no longer allows its image.
+    """
+    check_image(context.site.tenants[actor.tenant].images, image)
     mounts = user_mounts(context, actor, array.username, account)
     return build_array_json(array, actor, image, context.cluster, context.site.limits, mounts)
 

@@ -26,11 +26,13 @@ from bridge.errors import InvalidField, PermissionDenied
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.accounts import Account
 from bridge.services.batch import check_batch, cluster_of, rules_of
+from bridge.services.images import check_reference, image_owner
 from bridge.services.links import check_no_cycle, find_link, lock_links
 from bridge.services.logins import Person
 from bridge.services.mounts import mounts_of
 from bridge.services.rows import find_or_insert
 from bridge.sites import Site
+from bridge.sites.images import ImagePolicy
 
 PAGE = 50  # actors that are in memory at once
 
@@ -100,7 +102,8 @@ def register_actor(
         find_link(session, identity, description.link)
     tenant = site.tenants[identity.tenant]
     cluster = cluster_of(tenant, description.batch)
-    image = _request_image(session, cluster, identity.tenant, description.image, now)
+    policy = tenant.images
+    image = _request_image(session, policy, identity, identity.username, cluster, description, now)
     cron = parse_cron(description.cron_schedule, now) if description.cron_schedule else None
     person = Person(cluster, identity.tenant, identity.username)
     actor = Actor(
@@ -164,10 +167,13 @@ def update_actor(
         check_no_cycle(session, actor, find_link(session, identity, change.link))
     cluster = cluster_of(site.tenants[actor.tenant], change.batch)
     renewed = change.force or (change.image, cluster) != (actor.image, actor.cluster)
+    # Others are to run it, who cannot read an image that is the owner's alone.
+    renewed = renewed or (change.run_as_executor and actor.image_row.owner != "")
     described = _described(change, site, Person(cluster, actor.tenant, actor.owner), account)
     changed = {name for name, value in described.items() if value != getattr(actor, name)}
     if renewed:
-        image = _request_image(session, cluster, actor.tenant, change.image, now)
+        policy = site.tenants[actor.tenant].images
+        image = _request_image(session, policy, identity, actor.owner, cluster, change, now)
         actor.image_id, actor.cluster = image.id, cluster
         actor.revision += 1
         actor.status, actor.status_message = ActorStatus.SUBMITTED, ""
@@ -290,18 +296,42 @@ def list_actors(
         left = None if left is None else left - len(actors)
 
 
-def _request_image(session: Session, cluster: str, tenant: str, text: str, now: datetime) -> Image:
-    """Return the row of the image; one that could not be had before is tried again."""
-    reference = str(parse_image(text))
+def _request_image(
+    session: Session,
+    policy: ImagePolicy,
+    identity: Identity,
+    owner: str,
+    cluster: str,
+    description: ActorDescription,
+    now: datetime,
+) -> Image:
+    """Return the row of the image; one that could not be had before is tried again.
+
+    An actor that runs as whoever posts to it gets none that is its owner's alone: the others could
+    not read it.
+
+    Raises:
+        ImageRefused: the tenant's actors may not use it.
+    """
+    found = parse_image(description.image)
+    check_reference(policy, found)
+    reference = str(found)
+    whose = ""
+    if not description.run_as_executor:
+        whose = image_owner(session, policy, identity.tenant, owner, found)
     query = select(Image).where(
-        Image.cluster == cluster, Image.tenant == tenant, Image.reference == reference
+        Image.cluster == cluster,
+        Image.tenant == identity.tenant,
+        Image.owner == whose,
+        Image.reference == reference,
     )
     image = find_or_insert(
         session,
         lambda: session.scalars(query).one_or_none(),
         Image(
             cluster=cluster,
-            tenant=tenant,
+            tenant=identity.tenant,
+            owner=whose,
             reference=reference,
             status=ImageStatus.REQUESTED,
             create_time=now,

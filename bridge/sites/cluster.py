@@ -92,6 +92,10 @@ class Cluster(Table):
     image_cache_max_age_s: int | None = Field(
         None, gt=0, description="An image that nobody used for so long is removed, seconds."
     )
+    image_check: Literal["digest", "stat"] = Field(
+        "digest", description="What a worker compares before it starts containers of an image: "
+        "the file's digest, once a worker, or its owner, mode and length alone."
+    )  # fmt: skip
     partition: SlurmWord | None = Field(None, description="Slurm partition; none: Slurm's default.")
     account: SlurmWord | None = Field(None, description="Slurm account; none: the owner's default.")
     qos: SlurmWord | None = Field(None, description="Slurm QOS; none: Slurm's default.")

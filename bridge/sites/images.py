@@ -33,24 +33,28 @@ class ImagePolicy(Table):
         "`docker.io/biocontainers` or `registry.example.org:5000`; empty: any.",
     )
     digests: tuple[Digest, ...] = Field(
-        (), description="Digests (sha256:...) that may be run; empty: any."
-    )
+        (), description="Digests (sha256:...) of manifests, indexes and SIF files that may be run; "
+        "empty: any."
+    )  # fmt: skip
     require_digest: bool = Field(
-        False, description="Whether a reference must name the image by its digest."
+        False, description="Whether a reference to a registry must name the image by its digest."
     )
     sif_directories: tuple[AbsolutePath, ...] = Field(
-        (), description="Directories of the cluster whose SIF files may be named by their path."
-    )
+        (), description="Directories of the cluster whose SIF files may be named by their path, "
+        "if everybody on the cluster may read them."
+    )  # fmt: skip
     signed_only: bool = Field(
         False, description="Whether only SIF files that `apptainer verify` believes are run."
     )
     keyring: AbsolutePath | None = Field(
-        None, description="Directory with the public keys that signatures are checked with; "
-        "required by `signed_only`."
+        None, description="Directory with the public keys that signatures are checked with, in a "
+        "file `pgp-public` as `apptainer key` keeps one; required by `signed_only`."
     )  # fmt: skip
     max_bytes: int = Field(
-        20_000_000_000, gt=0, description="Largest image, all layers together, bytes."
-    )
+        20_000_000_000, gt=0, description="Largest image, all layers together as they are sent, or "
+        "the SIF file, bytes."
+    )  # fmt: skip
+    max_unpacked_bytes: int = Field(100_000_000_000, gt=0, description="The same, unpacked, bytes.")
     logins: dict[Registry, RegistryLogin] = Field(
         {}, description="What registries (host[:port]) are told for this tenant's images."
     )

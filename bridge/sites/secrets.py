@@ -9,12 +9,13 @@ from bridge.errors import SiteConfigError
 MIN_BYTES = 16
 
 
-def read_secret(path: Path, key: str) -> bytes:
+def read_secret(path: Path, key: str, min_bytes: int = MIN_BYTES) -> bytes:
     """Return what is in the file, without white space around it.
 
     Args:
         path: the file.
         key: the site file's key that names it, for the error.
+        min_bytes: how short it may be: others choose the passwords that they give us.
 
     Raises:
         SiteConfigError: it cannot be read, or is too short to be a secret.
@@ -23,8 +24,8 @@ def read_secret(path: Path, key: str) -> bytes:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise SiteConfigError(f"{key}: {path} cannot be read ({error.strerror}).") from error
-    if len(secret) < MIN_BYTES:
+    if len(secret) < min_bytes:
         raise SiteConfigError(
-            f"{key}: {path} has {len(secret)} bytes: expected a secret of at least {MIN_BYTES}."
+            f"{key}: {path} has {len(secret)} bytes: expected a secret of at least {min_bytes}."
         )
     return secret

@@ -1,7 +1,8 @@
-"""A registry on the loopback, and a program that pulls as Apptainer would."""
+"""A registry on the loopback, and a program that converts as Apptainer would."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ import pytest
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER = gzip.compress(b"a layer" * 100)
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
@@ -62,15 +65,41 @@ class Registry:
         self.answers[path] = body
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
-    def add(self, name: str = "lab/tool", tag: str = "1", size: int = 100, **config: Any) -> str:
-        """Keep an image for this machine; return its manifest's digest."""
-        body = json.dumps({"config": {"Cmd": ["/run"], **config}}).encode()
+    def blob(self, name: str, body: bytes) -> str:
+        """Keep a blob; return its digest."""
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         self.put(f"{name}/blobs/{digest}", body)
+        return digest
+
+    def add(
+        self,
+        name: str = "lab/tool",
+        tag: str = "1",
+        layer: bytes = LAYER,
+        kind: str = GZIP,
+        size: int | None = None,
+        **config: Any,
+    ) -> str:
+        """Keep an image for this machine; return its manifest's digest.
+
+        Args:
+            name: its repository.
+            tag: its tag.
+            layer: its one layer, as it is sent.
+            kind: the layer's media type.
+            size: of the layer, if not the true one.
+            config: what is in its configuration besides.
+        """
+        body = json.dumps({"config": {"Cmd": ["/run"], **config}}).encode()
+        about = {
+            "mediaType": kind,
+            "digest": self.blob(name, layer),
+            "size": len(layer) if size is None else size,
+        }
         manifest = {
             "mediaType": MANIFEST,
-            "config": {"digest": digest},
-            "layers": [{"size": size}, {"size": 1}],
+            "config": {"digest": self.blob(name, body)},
+            "layers": [about],
         }
         found = self.put(f"{name}/manifests/{tag}", manifest)
         self.put(f"{name}/manifests/{found}", manifest)
@@ -92,17 +121,16 @@ def registry() -> Iterator[Registry]:
 
 PULLER = """\
 #!/bin/sh
-# Writes what `singularity pull --name FILE ... REFERENCE` would, or what the test wants instead.
+# Writes what `singularity build ... FILE SOURCE` would, or what the test wants instead.
 [ "$1" = --version ] && { echo "apptainer version 1.4.5"; exit 0; }
-while [ "$#" -gt 1 ]; do
-    [ "$1" = --name ] && file=$2
-    shift
-done
-echo "$1" >> "__FOLDER__/pulled"
+while [ "$#" -gt 2 ]; do shift; done
+file=$1 source=$2
+echo "$source" >> "__FOLDER__/pulled"
+cp -r "${source#oci:}" "__FOLDER__/layout"
 env | sort > "__FOLDER__/environment"
 . "__FOLDER__/behaviour"
 """
-GOOD_PULL = 'printf "%32s" "" > "$file"; printf "SIF_MAGIC" >> "$file"'
+GOOD_PULL = 'printf "%32s" "" > "$file"; printf "SIF_MAGIC\\0" >> "$file"'
 
 
 class Puller:
@@ -113,18 +141,23 @@ class Puller:
         self.behave(GOOD_PULL)
 
     def behave(self, script: str) -> None:
-        """Have the next pulls do this; `$file` is where the image goes."""
+        """Have the next conversions do this; `$file` is where the image goes."""
         (self.folder / "behaviour").write_text(script + "\n")
 
     @property
     def pulled(self) -> list[str]:
-        """Return the references that were pulled."""
+        """Return the sources that were converted."""
         path = self.folder / "pulled"
         return path.read_text().splitlines() if path.exists() else []
 
     @property
+    def layout(self) -> Path:
+        """Return a copy of the OCI layout of the first conversion."""
+        return self.folder / "layout"
+
+    @property
     def environment(self) -> dict[str, str]:
-        """Return the environment of the last pull."""
+        """Return the environment of the last conversion."""
         lines = (self.folder / "environment").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
 
