@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from bridge.errors import SiteConfigError
+from bridge.errors import BridgeError
 from bridge.sites import Site
 from bridge.sites.changes import find_changes
 
@@ -18,6 +18,6 @@ def note_reload(old: Site, new: Site) -> None:
     log.info("site file reloaded; changed: %s", said)
 
 
-def refuse_reload(error: SiteConfigError) -> None:
+def refuse_reload(error: BridgeError) -> None:
     """Log that the old site stays in force, and why."""
     log.error("site file refused, the old one stays in force: %s", error.message)

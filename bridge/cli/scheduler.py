@@ -16,7 +16,7 @@ from bridge.auth import load_secret_box
 from bridge.cli.reload import note_reload, refuse_reload
 from bridge.clock import SystemClock
 from bridge.db import Database
-from bridge.errors import SessionError, SiteConfigError, SlurmError
+from bridge.errors import BridgeError, SessionError, SlurmError
 from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
@@ -75,7 +75,7 @@ def _reload(path: Path, site: Site, loop: SchedulerLoop) -> Site:
     try:
         new = load_site(path)
         loop.renew(new)
-    except SiteConfigError as error:
+    except BridgeError as error:
         refuse_reload(error)
         return site
     note_reload(site, new)

@@ -17,7 +17,7 @@ from bridge.api import create_app
 from bridge.cli.reload import note_reload, refuse_reload
 from bridge.db import Database
 from bridge.db.upgrade import check
-from bridge.errors import SettingsError, SiteConfigError
+from bridge.errors import BridgeError, SettingsError
 from bridge.settings import Settings, read_settings
 from bridge.sites import Site, load_site
 
@@ -32,7 +32,7 @@ def api(bind: str, workers: int, threads: int) -> None:
     """Serve Abaco's HTTP contract.
 
     Needs the database alone: no cluster, and no rights but those of an ordinary user. SIGHUP makes
-    it read the site file again; requests under way are answered first.
+    it read the site file again; requests under way have 30 s to end.
     """
     if os.geteuid() == 0:
         raise SettingsError(
@@ -103,7 +103,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         try:
             site = load_site(self.settings.site_file)
             try_site(site, self.settings)
-        except SiteConfigError as error:
+        except BridgeError as error:
             refuse_reload(error)
             return False
         note_reload(self.site, site)

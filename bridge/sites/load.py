@@ -55,13 +55,14 @@ def read_site_file(path: Path) -> SiteFile:
     """
     text = _read(path)
     try:
-        data = tomllib.loads(text)
+        site, found = parse_site(tomllib.loads(text))
+        lines = find_lines(text)
     except tomllib.TOMLDecodeError as error:
         raise SiteConfigError(_show_syntax(path, text, str(error))) from error
+    except ValueError as error:  # of Python itself: a number of thousands of digits
+        raise SiteConfigError(f"{path}: not TOML: a number is too long") from error
     except RecursionError as error:
-        raise SiteConfigError(f"{path}: not TOML: lists or tables are nested too deep") from error
-    site, found = parse_site(data)
-    lines = find_lines(text)
+        raise SiteConfigError(f"{path}: lists or tables are nested too deep") from error
     found.sort(key=lambda one: _line(lines, one.loc))
     if site is None:
         wrong = [one for one in found if not one.is_warning]
@@ -71,7 +72,7 @@ def read_site_file(path: Path) -> SiteFile:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").replace("\r\n", "\n")
+        return path.read_text(encoding="utf-8-sig")  # as some editors begin it
     except OSError as error:
         raise SiteConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -86,6 +86,8 @@ def _explain(item: ErrorDetails) -> Mistake:
     key = next((part for part in reversed(loc) if isinstance(part, str)), "")
     found = f"found {show_value(item['input'], key)}"
     said = str(item.get("ctx", {}).get("error", ""))
+    if item["type"] == "json_invalid":  # what tomllib reads can be too deep for pydantic
+        return Mistake((), "lists or tables are nested too deep")
     if item["loc"][-1:] == ("[key]",):
         return Mistake(loc, said if said.startswith("expected") else _NAME)
     if item["type"] == "extra_forbidden":

@@ -85,8 +85,17 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b'name = "x"\npublic_url = "\xff"\n')
     with pytest.raises(SiteConfigError, match="latin:2: not TOML: found a byte that is not UTF-8"):
         load_site(path)
-    path.write_text("a = " + "[" * 100_000)
-    with pytest.raises(SiteConfigError, match="not TOML"):
+    for depth in (50, 300, 1000, 100_000):
+        path.write_text("a = " + "[" * depth + "]" * depth)
+        with pytest.raises(
+            SiteConfigError, match=r"latin: name: missing|latin: .* nested too deep"
+        ):
+            load_site(path)
+    path.write_text("a = " + "9" * 5000)
+    with pytest.raises(SiteConfigError, match="latin: not TOML: a number is too long"):
+        load_site(path)
+    path.write_text("\ufeffa = 1\r\nb = [\r\n")
+    with pytest.raises(SiteConfigError, match="latin:3:1: not TOML"):
         load_site(path)
 
 
