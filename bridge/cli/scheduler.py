@@ -13,7 +13,7 @@ import click
 
 from bridge import logs
 from bridge.auth import load_secret_box
-from bridge.cli.reload import note_reload, refuse_reload
+from bridge.cli.reload import note_reload, read_site, refuse_reload
 from bridge.clock import SystemClock
 from bridge.db import Database
 from bridge.errors import BridgeError, SessionError, SlurmError
@@ -24,7 +24,7 @@ from bridge.sessions import UserSession
 from bridge.sessions.program import AgentProgram
 from bridge.sessions.ways import Ways, start_ways
 from bridge.settings import read_settings
-from bridge.sites import Site, load_site
+from bridge.sites import Site
 from bridge.slurm import make_slurm
 from bridge.slurm.tokens import Sign, start_signers
 
@@ -49,7 +49,7 @@ def scheduler(service_user: str) -> None:
         signal.signal(number, lambda number, _: orders.put(number))
     settings = read_settings()
     logs.configure(settings.log_level)
-    site = load_site(settings.site_file)
+    site = read_site(settings.site_file)
     program = AgentProgram()
     signers = start_signers(site, service_user)
     ways = start_ways(site, program, service_user)
@@ -73,7 +73,7 @@ def scheduler(service_user: str) -> None:
 def _reload(path: Path, site: Site, loop: SchedulerLoop) -> Site:
     """Return the site that is in force from now on: the one at `path`, or the old one."""
     try:
-        new = load_site(path)
+        new = read_site(path)
         loop.renew(new)
     except BridgeError as error:
         refuse_reload(error)

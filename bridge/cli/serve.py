@@ -14,12 +14,12 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from bridge import logs
 from bridge.api import create_app
-from bridge.cli.reload import note_reload, refuse_reload
+from bridge.cli.reload import note_reload, read_site, refuse_reload
 from bridge.db import Database
 from bridge.db.upgrade import check
 from bridge.errors import BridgeError, SettingsError
 from bridge.settings import Settings, read_settings
-from bridge.sites import Site, load_site
+from bridge.sites import Site
 
 
 @click.command()
@@ -41,7 +41,7 @@ def api(bind: str, workers: int, threads: int) -> None:
         )
     settings = read_settings()
     logs.configure(settings.log_level)
-    site = load_site(settings.site_file)
+    site = read_site(settings.site_file)
     try_site(site, settings)
     check(settings.database_url)
     options = {"bind": bind, "workers": workers, "threads": threads}
@@ -101,7 +101,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def renew(self) -> bool:
         """Read the site file again; whether the site that it describes is now in force."""
         try:
-            site = load_site(self.settings.site_file)
+            site = read_site(self.settings.site_file)
             try_site(site, self.settings)
         except BridgeError as error:
             refuse_reload(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from bridge.sites.kinds import AbsolutePath, Digest, Namespace, Registry, SecretFile
+from bridge.sites.kinds import AbsolutePath, Digest, Namespace, PublicFolder, Registry, SecretFile
 from bridge.sites.mistakes import Mistake, check
 from bridge.sites.table import Table
 
@@ -46,7 +46,7 @@ class ImagePolicy(Table):
     signed_only: bool = Field(
         False, description="Whether only SIF files that `apptainer verify` believes are run."
     )
-    keyring: AbsolutePath | None = Field(
+    keyring: PublicFolder | None = Field(
         None, description="Directory with the public keys that signatures are checked with, in a "
         "file `pgp-public` as `apptainer key` keeps one; required by `signed_only`."
     )  # fmt: skip

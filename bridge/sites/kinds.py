@@ -156,6 +156,7 @@ class HostFile:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 PublicFile = Annotated[Path, AfterValidator(_absolute), HostFile()]
 SecretFile = Annotated[Path, AfterValidator(_absolute), HostFile(is_secret=True)]
+PublicFolder = Annotated[Path, AfterValidator(_absolute), HostFile(is_directory=True)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 SlurmWord = Annotated[str, AfterValidator(_slurm_word)]

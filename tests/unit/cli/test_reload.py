@@ -183,8 +183,10 @@ def test_the_scheduler_takes_a_file_over_or_goes_on_with_the_old_one(
             site_file.write_text(good)
 
         change(site_file, "[tenants.PHYSICS]", 'partition = "long"\n[tenants.PHYSICS]')
+        change(site_file, "https:", "http:")
         scheduler.hang_up()
+        scheduler.wait_for(f"{site_file}:2: warning: public_url: found")
         said = scheduler.wait_for("site file reloaded")
-        assert said == "site file reloaded; changed: clusters.alpha.partition"
+        assert said == "site file reloaded; changed: public_url, clusters.alpha.partition"
         scheduler.hang_up()
         scheduler.wait_for("changed: no key; files of keys were read again")
