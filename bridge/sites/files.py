@@ -22,7 +22,7 @@ class NamedFile:
     Attributes:
         loc: the key.
         path: the file.
-        what: whether it is a secret, or a directory.
+        what: what it must be, a secret, a directory or root's own.
     """
 
     loc: Loc

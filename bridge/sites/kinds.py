@@ -18,6 +18,8 @@ from bridge.sites.mistakes import nearest, show_choice
 # As in the directives of a batch script (bridge.launcher.filters), where nothing can be quoted.
 _SLURM_WORD = re.compile(r"[A-Za-z0-9_./:@+=-]+\Z")
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}\Z")
+_API_VERSION = re.compile(r"v0\.0\.[0-9]{2}\Z")
 _HOST_NAME = re.compile(rf"{_HOST}\Z")
 _LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _REGISTRY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?\Z")
@@ -71,6 +73,18 @@ def _slurm_word(value: str) -> str:
 
 def _maybe_slurm_word(value: str) -> str:
     return value and _slurm_word(value)
+
+
+def _name(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError("expected a name: a letter, then letters, digits and '-', 63 at most")
+    return value
+
+
+def _api_version(value: str) -> str:
+    if not _API_VERSION.match(value):
+        raise ValueError("expected a version of slurmrestd's answers, as in v0.0.42")
+    return value
 
 
 def _host(value: str) -> str:
@@ -151,16 +165,20 @@ class HostFile:
 
     is_secret: bool = False
     is_directory: bool = False
+    is_roots: bool = False
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 PublicFile = Annotated[Path, AfterValidator(_absolute), HostFile()]
 SecretFile = Annotated[Path, AfterValidator(_absolute), HostFile(is_secret=True)]
+RootsFile = Annotated[Path, AfterValidator(_absolute), HostFile(is_roots=True)]
 PublicFolder = Annotated[Path, AfterValidator(_absolute), HostFile(is_directory=True)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 SlurmWord = Annotated[str, AfterValidator(_slurm_word)]
 MaybeSlurmWord = Annotated[str, AfterValidator(_maybe_slurm_word)]
+Name = Annotated[str, AfterValidator(_name)]
+ApiVersion = Annotated[str, AfterValidator(_api_version)]
 Host = Annotated[str, AfterValidator(_host)]
 Login = Annotated[str, AfterValidator(check_login)]
 Registry = Annotated[str, AfterValidator(_registry)]

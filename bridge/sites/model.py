@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from bridge.sites.cluster import BatchPolicy, Cluster
-from bridge.sites.kinds import HttpUrl, MaybeSlurmWord, SecretFile
+from bridge.sites.kinds import HttpUrl, MaybeSlurmWord, Name, SecretFile
 from bridge.sites.limits import Limits
 from bridge.sites.mistakes import Mistake, check, show_value
 from bridge.sites.mounts import Mount
-from bridge.sites.table import Name, Table
+from bridge.sites.table import Table
 from bridge.sites.tenant import Tenant
 
 __all__ = ["BatchPolicy", "Cluster", "Limits", "Mount", "Site", "Tenant"]

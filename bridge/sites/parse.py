@@ -20,7 +20,6 @@ from bridge.sites.words import expected
 
 Find = Callable[[Site], Iterator[Mistake]]
 
-_NAME = "expected a name: a letter, then letters, digits and '-', 63 at most"
 _KEYS_SHOWN = 14
 
 
@@ -89,15 +88,11 @@ def _explain(item: ErrorDetails) -> Mistake:
     if item["type"] == "json_invalid":  # what tomllib reads can be too deep for pydantic
         return Mistake((), "lists or tables are nested too deep")
     if item["loc"][-1:] == ("[key]",):
-        return Mistake(loc, said if said.startswith("expected") else _NAME)
+        return Mistake(loc, said)
     if item["type"] == "extra_forbidden":
         return Mistake(loc, _explain_unknown(loc))
     if item["type"] == "missing":
         return Mistake(loc, f"missing, expected {expected(key, field, hint)}")
-    if item["type"] == "string_pattern_mismatch":
-        pattern = str(item["ctx"]["pattern"])
-        is_name = pattern == r"^[A-Za-z][A-Za-z0-9-]{0,62}$"
-        return Mistake(loc, f"{found}, {_NAME if is_name else f'expected a match of {pattern}'}")
     if item["type"] == "string_too_short":
         return Mistake(loc, f"{found}, expected a text that is not empty")
     if said.startswith("expected") and "not shown" in found and _bare(hint) is Path:

@@ -10,11 +10,13 @@ from pydantic import AfterValidator, Field
 
 from bridge.sites.kinds import (
     AbsolutePath,
+    ApiVersion,
     Host,
     HostFile,
     HttpUrl,
     Login,
     PublicFile,
+    RootsFile,
     SecretFile,
     check_login,
     check_path_template,
@@ -45,8 +47,8 @@ LoginSecret = Annotated[str, AfterValidator(_path_of_login), HostFile(is_secret=
 class Sudo(Table):
     """The `sudo` way: a line of sudoers lets the service user start the agent as a user."""
 
-    command: PublicFile = Field(Path("/usr/bin/sudo"), description="sudo on the scheduler's host.")
-    program: PublicFile = Field(
+    command: RootsFile = Field(Path("/usr/bin/sudo"), description="sudo on the scheduler's host.")
+    program: RootsFile = Field(
         Path("/usr/local/libexec/bridge/agent.pyz"),
         description="The agent's program as the sudoers line names it; root owns it "
         "(`bridge agent install`).",
@@ -95,9 +97,7 @@ class Slurmrestd(Table):
     """Slurm's REST daemon, with a JWT signed for each user."""
 
     url: HttpUrl = Field(description="Base URL, as in http://head:6820.")
-    version: str = Field(
-        "v0.0.42", pattern=r"^v0\.0\.[0-9]{2}$", description="Version of its OpenAPI plugins."
-    )
+    version: ApiVersion = Field("v0.0.42", description="Version of its OpenAPI plugins.")
     jwt_key_file: SecretFile = Field(
         description="Slurm's jwt_hs256.key. Whoever reads it is everybody on the cluster: mode "
         "0600, read by the spawner alone where the scheduler starts as root."

@@ -54,3 +54,30 @@ def test_what_runs_goes_on_and_what_comes_has_the_new_values(cluster: Cluster, s
     argv = ["sacct", "-aXnP", "-S", since, "-u", "alice", "-o", "Timelimit"]
     limits = cluster.sandbox.run("login", argv).stdout.split()
     assert {"01:00:00", "00:29:00"} == set(limits)
+
+
+def test_reloads_lose_and_repeat_nothing(cluster: Cluster, site: str) -> None:
+    client = cluster.client()
+    actor = cluster.actor(client, "echo")
+    ids = []
+    for number in range(40):
+        if number % 8 == 4:
+            for name in ("api", "scheduler"):
+                cluster.sandbox.run("login", ["kill", "-HUP", str(cluster.service.pid(name))])
+        ids += cluster.post(client, actor, f"message {number}")
+    statuses = [execution["status"] for execution in cluster.final(client, actor)]
+    assert statuses == ["COMPLETE"] * 40
+    assert cluster.starts(ids) == dict.fromkeys(ids, 1)
+    assert cluster.sandbox.run("login", ["cat", SITE_FILE]).stdout == site
+
+
+def test_the_sandbox_passes_its_own_check(cluster: Cluster) -> None:
+    done = cluster.sandbox.run(
+        "login",
+        ["bridge", "config", "check", "--files"],
+        user="bridge",
+        env=cluster.service.environment,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "1 cluster, 2 tenants: no mistakes" in done.stdout

@@ -147,3 +147,17 @@ def test_help_says_what_it_is_for() -> None:
     result: Any = run("--help")
     assert "check" in result.output
     assert "show" in result.output
+
+
+def test_the_program_that_sudo_starts_is_roots(site_file: Path, tmp_path: Path) -> None:
+    program = tmp_path / "agent.pyz"
+    program.write_text("")
+    program.chmod(0o775)
+    text = site_file.read_text().replace('session = "ssh"', 'session = "sudo"')
+    lines = [line for line in text.splitlines() if not line.startswith("ssh =")]
+    table = f'sudo = {{ command = "{program}", program = "{program}" }}'
+    lines.insert(lines.index("[clusters.alpha]") + 1, table)
+    site_file.write_text("\n".join(lines))
+    result = run("check", "--files")
+    said = f"has uid {program.stat().st_uid} and mode 0775, expected root to own it and nobody else"
+    assert result.stderr.count(said) == 2
