@@ -74,6 +74,9 @@ def _check(one: NamedFile) -> str:
         return f"is something else, expected {kind}"
     if one.what.is_secret and mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
         return f"has mode {mode:04o}, expected a secret to have 0600 or 0640"
+    if one.what.is_roots and (found.st_uid != 0 or mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        who = f"uid {found.st_uid} and mode {mode:04o}"
+        return f"has {who}, expected root to own it and nobody else to write it"
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         return f"has mode {mode:04o}: every user of this host can write it"
     if not os.access(one.path, os.R_OK, effective_ids=True):
