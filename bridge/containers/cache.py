@@ -128,6 +128,16 @@ class SifCache:
             return False
         return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
+    def is_missing(self, path: str) -> bool:
+        """Whether there is certainly no such file, though the cache itself is there."""
+        try:
+            Path(path).lstat()
+        except FileNotFoundError:
+            return self._root.is_dir() and Path(path).is_relative_to(self._root)
+        except OSError:
+            return False
+        return False
+
     def remove(self, path: str) -> None:
         """Remove a file of the cache; may be repeated."""
         if Path(path).is_relative_to(self._root):

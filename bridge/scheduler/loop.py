@@ -21,6 +21,7 @@ from bridge.scheduler.close import closing_tick
 from bridge.scheduler.context import ClusterContext, SiteContext
 from bridge.scheduler.cron import cron_tick
 from bridge.scheduler.deliver import Webhooks, links_tick
+from bridge.scheduler.evict import evict_tick
 from bridge.scheduler.feed import feed_tick
 from bridge.scheduler.housekeeping import housekeeping_tick
 from bridge.scheduler.idle import idle_tick, leave_tick
@@ -79,6 +80,7 @@ class SchedulerLoop:
             (CRON_S, lambda: self._once(cron_tick)),
             (HOUSEKEEPING_S, lambda: self._once(housekeeping_tick)),
             (HOUSEKEEPING_S, lambda: self._each(_close_idle)),
+            (HOUSEKEEPING_S, lambda: self._each(evict_tick)),
         ):
             self._timers.add_job(tick, "interval", seconds=seconds)
         self._timers.start()

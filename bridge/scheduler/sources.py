@@ -28,13 +28,15 @@ from bridge.containers import (
 from bridge.containers.cache import PIECE_BYTES, hash_file
 from bridge.core.ids import new_token
 from bridge.core.images import ImageReference, SifPath, parse_image
-from bridge.db import Image, RegistryLogin
+from bridge.core.statuses import ArrayStatus
+from bridge.db import Array, Image, RegistryLogin
 from bridge.errors import ConnectFailed, ImageRefused
 from bridge.net import AddressRules
 from bridge.scheduler.context import ClusterContext
 from bridge.services.accounts import ask_again, read_account
 from bridge.services.images import check_found, check_reference
 from bridge.services.logins import Person
+from bridge.sessions import UserSession
 from bridge.sites import read_secret
 from bridge.sites.images import ImagePolicy
 
@@ -140,8 +142,20 @@ def _keep(context: ClusterContext, image: Image, cache: SifCache, part: Path) ->
     sha256, size = hash_file(part)
     path = f"{folder}/{sha256[:16]}-{new_token()}.sif"
     owner.mkdir(folder)
+    _remove_former(context, owner, folder)
     owner.put_stream(path, _pieces(part))
     return Stored(path, size, sha256)
+
+
+def _remove_former(context: ClusterContext, owner: UserSession, folder: str) -> None:
+    """Remove from the owner's folder what no image and no array has any more."""
+    live = Array.status != ArrayStatus.ENDED
+    with context.database.read() as session:
+        known = set(session.scalars(select(Image.sif_path).where(Image.owner != "")))
+        known.update(session.scalars(select(Array.sif_path).where(live)))
+    for entry in owner.list(folder):
+        if entry.name.endswith(".sif") and f"{folder}/{entry.name}" not in known:
+            owner.remove(f"{folder}/{entry.name}")
 
 
 def login_of(context: ClusterContext, image: Image) -> str:

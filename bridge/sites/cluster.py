@@ -84,7 +84,8 @@ class Cluster(Table):
         "that the owner has on the cluster, {username} the same."
     )
     image_cache: AbsolutePath = Field(
-        description="Directory on the shared filesystem that the bridge's service user owns."
+        description="Directory on the shared filesystem that the bridge's service user owns, for "
+        "this bridge alone: what it does not know in there is removed."
     )
     image_cache_max_bytes: int | None = Field(
         None, gt=0, description="Size of the cache at most; the longest unused go first, bytes."
