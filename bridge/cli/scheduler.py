@@ -21,6 +21,7 @@ from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
 from bridge.sessions import UserSession
+from bridge.sessions.patience import Patience
 from bridge.sessions.program import AgentProgram
 from bridge.sessions.ways import Ways, start_ways
 from bridge.settings import read_settings
@@ -121,7 +122,7 @@ def _context(
         name=name,
         site=site,
         database=database,
-        sessions=ways.owners(name, cluster),
+        sessions=ways.owners(name, cluster, Patience()),
         submitters=ways.owners(name, cluster),
         observer=observer,
         slurm=make_slurm(cluster, observer, sign),

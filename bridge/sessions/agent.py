@@ -17,6 +17,7 @@ from bridge.clock import monotonic_s
 from bridge.errors import CommandTimeout, ConnectFailed, FileRefused, SessionError
 from bridge.sessions.base import Completed, Entry, clean_text
 from bridge.sessions.openers import Stream
+from bridge.sessions.patience import Patience
 
 T = TypeVar("T")
 
@@ -40,10 +41,18 @@ class AgentSession:
         username: whose agent it is.
         stream: connected to it.
         answer_s: how long an answer may take, a command's own time not counted.
+        patience: minds how long this user's agents take in all, if anybody does.
     """
 
-    def __init__(self, username: str, stream: Stream, answer_s: float = FILE_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        username: str,
+        stream: Stream,
+        answer_s: float = FILE_TIMEOUT_S,
+        patience: Patience | None = None,
+    ) -> None:
         self.username = username
+        self._patience = patience
         self._answer_s = answer_s
         self.broken = False
         self._stream = stream
@@ -143,6 +152,9 @@ class AgentSession:
         with self._lock:
             if self.broken:
                 raise ConnectFailed(f"The session of {self.username} is closed.")
+            if self._patience is not None:
+                self._patience.check(self.username)
+            begun = monotonic_s()
             self._number += 1
             request["id"] = self._number
             try:
@@ -156,6 +168,9 @@ class AgentSession:
                     raise CommandTimeout(f"{what} within {timeout_s:.0f} s.") from error
                 said = clean_text(str(error))[:200]
                 raise ConnectFailed(f"{what} in the form agreed: {said}.") from error
+            finally:
+                if self._patience is not None:
+                    self._patience.note(self.username, monotonic_s() - begun)
         raise _refusal(answer)
 
     def _exchange(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:

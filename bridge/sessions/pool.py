@@ -11,6 +11,7 @@ from bridge.sessions.agent import AgentSession
 from bridge.sessions.base import UserSession
 from bridge.sessions.greeting import Check, read_greeting
 from bridge.sessions.openers import Complaining, Opener, Stream
+from bridge.sessions.patience import Patience
 
 IDLE_S = 300.0
 
@@ -30,11 +31,15 @@ class SessionPool:
     Args:
         opener: the way of becoming a user.
         check: raises ConnectFailed unless the agent that came of it is who it should be.
+        patience: with users whose agents are slow; None for as much as it takes.
     """
 
-    def __init__(self, opener: Opener, check: Check | None = None) -> None:
+    def __init__(
+        self, opener: Opener, check: Check | None = None, patience: Patience | None = None
+    ) -> None:
         self._open = opener
         self._check = check
+        self._patience = patience
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
 
@@ -53,11 +58,13 @@ class SessionPool:
             return place.session
 
     def _new_session(self, username: str) -> AgentSession:
+        if self._patience is not None:
+            self._patience.check(username)
         try:
             stream = self._open(username)
         except OSError as error:
             raise ConnectFailed(f"No agent could be started as {username}: {error}.") from error
-        session = AgentSession(username, stream)
+        session = AgentSession(username, stream, patience=self._patience)
         try:
             self._greet(session, stream)
         except BaseException:

@@ -18,6 +18,7 @@ from bridge.sessions.greeting import (
     check_remote,
 )
 from bridge.sessions.openers import Opener, local_opener, sudo_opener
+from bridge.sessions.patience import Patience
 from bridge.sessions.pool import SessionPool
 from bridge.sessions.program import AgentProgram
 from bridge.sessions.setuid import SpawnerClient
@@ -40,7 +41,9 @@ class Ways:
     _connections: dict[str, SshConnections] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def owners(self, name: str, cluster: Cluster) -> SessionPool:
+    def owners(
+        self, name: str, cluster: Cluster, patience: Patience | None = None
+    ) -> SessionPool:
         """Return sessions as users of the cluster `name`, by the login that each has there."""
         opener: Opener
         if cluster.session == "setuid":
@@ -55,7 +58,7 @@ class Ways:
             check = check_remote(cluster.account_of, cluster.account_policy)
         else:
             opener, check = local_opener(self.program.argv(cluster.node_python)), check_own
-        return SessionPool(opener, self._checked(cluster, check))
+        return SessionPool(opener, self._checked(cluster, check), patience)
 
     def own(self, name: str, cluster: Cluster) -> SessionPool:
         """Return the bridge's own sessions on the cluster `name`, whatever login is asked for."""
