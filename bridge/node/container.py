@@ -7,6 +7,8 @@ Tried with Apptainer 1.4.5 (design.md section 6, field.md 2.4):
   variable is lost ("source: /.inject-apptainer-env.sh: invalid var name"); HOME is refused. Such
   variables travel under names of ours, and the shim hands them on through ``env``, because a shell
   drops what it cannot name.
+* Its embedded shell reads the end of a line as DOS writes it, CR LF, as LF alone, in the midst of a
+  value. Such a value travels with a mark between the two, which the shim takes out.
 * Inherited file descriptors reach the container: through one the shim says that the actor starts.
   The runtime's own failures end with 255 as an actor may, so this alone tells them apart.
 * ``--bind`` splits at commas and colons, ``--mount`` takes quoted fields.
@@ -33,6 +35,23 @@ _CARRIER = "_bridge_shim_"
 
 # Both run in the actor's own /bin/sh: plain POSIX words, and `echo`, which is built in everywhere.
 _LOOK = "command -v -- \"$1\" >/dev/null 2>&1 || { echo 'not found' >&3; exit 127; }\n"
+# The value is split at the mark and joined with nothing between, in time that is linear in it.
+_MEND = """\
+_bridge_shim_join() {
+  _bridge_shim_name=$1
+  IFS=$_bridge_shim_mark
+  eval "set -- \\$$1"
+  IFS=
+  eval "$_bridge_shim_name=\\"\\$*\\""
+}
+set -f
+for _bridge_shim_each in $_bridge_shim_mend; do
+  _bridge_shim_join "$_bridge_shim_each"
+done
+set +f
+unset IFS _bridge_shim_mend _bridge_shim_mark _bridge_shim_each _bridge_shim_name
+unset -f _bridge_shim_join
+"""
 _CARRY = """\
 _bridge_shim_n=$1
 shift
@@ -49,7 +68,11 @@ unset _bridge_shim_n
 """
 _GO = 'echo started >&3\nexec 3>&-\nexec "$@"\n'
 SHIM = _LOOK + _GO
+MENDING_SHIM = _MEND + SHIM
 CARRYING_SHIM = _CARRY % _LOOK.strip() + _GO
+MENDING_CARRYING_SHIM = _MEND + CARRYING_SHIM
+# No character of these means anything to a shell, but for some that bash uses within.
+_MARKS = [chr(number) for number in range(0x1F, 0x01, -1) if chr(number) not in "\t\n\v\f\r"]
 
 
 class Launch(NamedTuple):
@@ -84,11 +107,15 @@ def build_launch(
     for source, target, mode in array.binds + mounts:
         argv += ["--mount", build_mount(source, target, mode)]
     argv += [array.sif, "/bin/sh", "-c"]
-    argv += [CARRYING_SHIM, "bridge", str(len(carried))] if carried else [SHIM, "bridge"]
-    argv += array.command
     env = {_encode(name): _encode(value) for name, value in runtime_env.items()}
     for number, (name, value) in enumerate(carried, 1):
         names[_CARRIER + str(number)] = name + "=" + value
+    is_mended = mark_line_ends(names)
+    if carried:
+        argv += [MENDING_CARRYING_SHIM if is_mended else CARRYING_SHIM, "bridge", str(len(carried))]
+    else:
+        argv += [MENDING_SHIM if is_mended else SHIM, "bridge"]
+    argv += array.command
     for name, value in names.items():
         env[b"APPTAINERENV_" + _encode(name)] = _encode(value)
     return Launch([_encode(word) for word in argv], env)
@@ -115,6 +142,23 @@ def split_environment(
         else:
             carried.append((name, value))
     return names, carried
+
+
+def mark_line_ends(variables: Dict[str, str]) -> bool:
+    """Put a mark into each CR LF of the values, and say which have one; whether any has.
+
+    A value that has every mark there is already is left as it is.
+    """
+    to_mend = [name for name, value in variables.items() if "\r\n" in value]
+    text = "".join(variables[name] for name in to_mend)
+    mark = next((mark for mark in _MARKS if mark not in text), None)
+    if not to_mend or mark is None:
+        return False
+    for name in to_mend:
+        variables[name] = variables[name].replace("\r\n", "\r" + mark + "\n")
+    variables[_CARRIER + "mend"] = " ".join(to_mend)
+    variables[_CARRIER + "mark"] = mark
+    return True
 
 
 def build_mount(source: str, target: str, mode: str) -> str:

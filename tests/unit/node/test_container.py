@@ -5,12 +5,21 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import tempfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.node.container import CARRYING_SHIM, SHIM, build_mount, split_environment
+from bridge.node.container import (
+    CARRYING_SHIM,
+    MENDING_CARRYING_SHIM,
+    MENDING_SHIM,
+    SHIM,
+    build_mount,
+    mark_line_ends,
+    split_environment,
+)
 
 SHELLS = [
     argv
@@ -72,6 +81,39 @@ class TestShim:
         lines = set(output.read_text().split("\0"))
         assert {"a-b=$(x)\n\n", "HOME=q'\"", "plain=1"} <= lines
         assert not [line for line in lines if line.startswith("_bridge_shim")]
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["A", "_b", "MSG"]), st.text("ab\r\n \x1f'$\\*", max_size=12)
+        )
+    )
+    def test_it_mends_the_ends_of_lines(self, shell, values):
+        env = {name: value.replace("\0", "") for name, value in values.items()}
+        marked = dict(env)
+        script = MENDING_SHIM if mark_line_ends(marked) else SHIM
+
+        assert not any("\r\n" in value for value in marked.values())
+        with tempfile.NamedTemporaryFile("r", newline="") as file:
+            os.environ["SHIM_OUT"] = file.name
+            code, said = run_shim(shell, script, "env", "-0", env=marked.items())
+            found = dict(line.partition("=")[::2] for line in file.read().split("\0"))
+
+        assert (code, said) == (0, b"started\n")
+        assert {name: found[name] for name in env} == env
+        assert not [name for name in found if name.startswith("_bridge") or name == "IFS"]
+
+    def test_it_mends_a_large_one_soon(self, shell, output):
+        marked = {"MSG": "x\r\n" * 30_000, "_bridge_shim_1": "IFS=\r\n"}
+        wanted = dict(marked)
+        assert mark_line_ends(marked)
+        script = 'printf %s "$MSG" | wc -lc'
+
+        code, _ = run_shim(
+            shell, MENDING_CARRYING_SHIM, "1", "sh", "-c", script, env=marked.items()
+        )
+
+        assert code == 0
+        assert output.read_text().split() == ["30000", str(len(wanted["MSG"]))]
 
     def test_it_does_without_where_the_image_has_no_env(self, shell, output, tmp_path):
         program = tmp_path / "actor"
