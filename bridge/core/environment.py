@@ -79,11 +79,18 @@ def check_value(name: str, value: str, source: str) -> None:
     """Refuse a value that no process could be given.
 
     Raises:
-        InvalidField: the value has a NUL byte or is longer than 64 KiB.
+        InvalidField: the value has a NUL byte, is no text or is longer than 64 KiB.
     """
     if "\0" in value:
         raise InvalidField(f"Environment variable {name} in {source} contains a NUL byte.")
-    if len(value.encode()) > MAX_VALUE_BYTES:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidField(
+            f"Environment variable {name} in {source} contains half of a surrogate pair, which is "
+            "no text."
+        ) from error
+    if size > MAX_VALUE_BYTES:
         raise InvalidField(
             f"Environment variable {name} in {source} is longer than {MAX_VALUE_BYTES} bytes; "
             "send large data as a binary message or through a file on a mounted filesystem."

@@ -50,6 +50,6 @@ def test_but_not_everything(name):
 
 def test_values():
     check_value("A", "x" * MAX_VALUE_BYTES, "the query")
-    for value in ("x" * (MAX_VALUE_BYTES + 1), "a\0b"):
+    for value in ("x" * (MAX_VALUE_BYTES + 1), "a\0b", "\ud800"):
         with pytest.raises(InvalidField):
             check_value("A", value, "the query")
