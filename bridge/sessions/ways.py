@@ -41,9 +41,7 @@ class Ways:
     _connections: dict[str, SshConnections] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def owners(
-        self, name: str, cluster: Cluster, patience: Patience | None = None
-    ) -> SessionPool:
+    def owners(self, name: str, cluster: Cluster, patience: Patience | None = None) -> SessionPool:
         """Return sessions as users of the cluster `name`, by the login that each has there."""
         opener: Opener
         if cluster.session == "setuid":
