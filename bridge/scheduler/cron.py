@@ -32,7 +32,11 @@ def cron_tick(context: SiteContext) -> int:
     with context.database.read() as session:
         due = session.scalars(
             select(Actor.id)
-            .where(Actor.cron_next_at <= now, Actor.deleted_at.is_(None))
+            .where(
+                Actor.cron_next_at <= now,
+                Actor.deleted_at.is_(None),
+                Actor.tenant.in_(context.site.tenants),
+            )
             .order_by(Actor.cron_next_at)
             .limit(MAX_ACTORS)
         ).all()
