@@ -199,7 +199,13 @@ def ensure_workers(
     actor = find_actor(session, identity, actor_id, Level.UPDATE, lock=True)
     if not identity.is_admin:
         raise PermissionDenied("Not authorized -- only admins are authorized to update workers.")
-    most = site.clusters[actor.cluster].max_tasks_per_array
+    cluster = site.clusters.get(actor.cluster)
+    if cluster is None:
+        raise InvalidField(
+            f"The site has no cluster {actor.cluster} any more, on which this actor ran. Update "
+            "the actor."
+        )
+    most = cluster.max_tasks_per_array
     if count > most:
         raise InvalidField(f"Invalid num: got {count}, expected at most {most} on this cluster.")
     present = workers_of(session, actor)

@@ -296,3 +296,11 @@ class TestRefusals:
 def test_other_methods(alice, path, method, below):
     response = alice(method, path + below)
     assert (response.status_code, response.json["status"]) == (405, "error")
+
+
+def test_an_actor_whose_cluster_the_site_no_longer_has(database, admin) -> None:
+    with database.begin() as session:
+        lost = add_actor(session, cluster="beta")
+    response = admin.post(f"/{lost.id}/workers", json={"num": 1})
+    assert response.status_code == 400
+    assert "no cluster beta any more" in response.json["message"]
