@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing, note
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import describe
 from bridge.api.envelope import success, success_in_pages
@@ -53,8 +54,9 @@ def register() -> Response:
     check_restricted(description, caller)
     check_site(description, here.site, caller.tenant)
     account = _find_account(description, caller.username)
-    with here.database.begin() as session:
+    with changing() as session:
         actor = register_actor(session, caller, here.site, description, account, here.now())
+        note(object=f"actor {actor.id}")
     shown = spell_object(show_actor(actor, links()), case())
     return success(shown, "Actor created successfully.")
 
@@ -82,8 +84,9 @@ def replace(actor_id: str) -> Response:
     check_site(change, here.site, caller.tenant)
     # The owner's account, whoever asks: whose actor it is never changes.
     account = _find_account(change, actor.owner)
-    with here.database.begin() as session:
+    with changing() as session:
         actor = update_actor(session, caller, here.site, actor.id, change, account, here.now())
+        note(object=f"actor {actor.id}")
     shown = spell_object(show_actor(actor, links()), case())
     return success(shown, "Actor updated successfully.")
 
@@ -102,8 +105,10 @@ def _find_account(description: ActorDescription, owner: str) -> Account:
 def delete(actor_id: str) -> Response:
     """Delete an actor; what it runs is stopped within the scheduler's next ticks."""
     here = context()
-    with here.database.begin() as session:
+    with changing() as session:
         deletion = delete_actor(session, identity(), actor_id, here.now())
+        if deletion is not None:
+            note(object=f"actor {deletion.actor_id}")
     if deletion is not None:
         with here.database.begin() as session:
             forget_outputs(session, deletion.actor_id)

@@ -6,12 +6,14 @@ from typing import Annotated, TypedDict
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing, note
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import Fields, read_field, read_fields, read_page
 from bridge.api.schemas import With
 from bridge.api.views import AliasView, show_alias
+from bridge.audit.entries import shown_name
 from bridge.core.actors import MISSING
 from bridge.core.case import spell_object
 from bridge.core.fields import read_text
@@ -74,8 +76,9 @@ def create() -> Response:
         missing=_MISSING,
     )
     actor_id = _read_actor_id(fields)
-    with here.database.begin() as session:
+    with changing() as session:
         made = create_alias(session, identity(), alias, actor_id, here.now())
+        note(object=f"alias {shown_name(made.alias)}", detail=f"to actor {made.actor_id}")
     return _answer(made, "Actor alias created successfully.")
 
 
@@ -98,8 +101,9 @@ def update(alias: str) -> Response:
             "Invalid alias update description. The alias itself cannot be updated in a PUT request."
         )
     actor_id = _read_actor_id(fields)
-    with context().database.begin() as session:
+    with changing() as session:
         changed = update_alias(session, identity(), alias, actor_id)
+        note(detail=f"to actor {changed.actor_id}")
     return _answer(changed, "Actor alias updated successfully.")
 
 
@@ -107,7 +111,7 @@ def update(alias: str) -> Response:
 @describe("delete_alias")
 def delete(alias: str) -> Response:
     """Remove the alias, with its permissions and nonces; the actor stays."""
-    with context().database.begin() as session:
+    with changing() as session:
         delete_alias(session, identity(), alias)
     return success(None, f"Alias {alias} deleted successfully.")
 

@@ -8,6 +8,7 @@ from bridge.api import (
     actors,
     admin,
     aliases,
+    audit,
     configs,
     cors,
     docs,
@@ -80,6 +81,7 @@ def create_app(
     app.config["MAX_FORM_MEMORY_SIZE"] = site.limits.max_text_message_bytes
     for resource in _RESOURCES:
         app.register_blueprint(resource.blueprint)
+    audit.register(app)
     app.before_request(_authenticate)
     app.after_request(cors.allow_origin)
     errors.register(app)

@@ -7,12 +7,14 @@ from typing import Annotated, TypedDict
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing, note
 from bridge.api.context import case, context, identity
 from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success, success_in_pages
 from bridge.api.parsing import read_field, read_fields, read_page
 from bridge.api.schemas import With
 from bridge.api.views import ConfigView, show_config
+from bridge.audit.entries import shown_name
 from bridge.core.case import spell_object
 from bridge.core.fields import read_boolean, read_text
 from bridge.core.names import CONFIG_PATTERN
@@ -71,8 +73,9 @@ def create() -> Response:
     """
     here = context()
     description = _read_description()
-    with here.database.begin() as session:
+    with changing() as session:
         config = create_config(session, identity(), here.secrets, description, here.now())
+        note(object=f"config {shown_name(config.name)}")
     return _answer(config, "Actor config created successfully.")
 
 
@@ -91,7 +94,7 @@ def update(name: str) -> Response:
     """Replace a config's value and its actors; the caller becomes its author."""
     here = context()
     description = replace(_read_description(), name=name)
-    with here.database.begin() as session:
+    with changing() as session:
         config = update_config(session, identity(), here.secrets, description, here.now())
     return _answer(config, "Actor config updated successfully.")
 
@@ -100,7 +103,7 @@ def update(name: str) -> Response:
 @describe("delete_config")
 def delete(name: str) -> Response:
     """Remove a config."""
-    with context().database.begin() as session:
+    with changing() as session:
         delete_config(session, identity(), name)
     return success(None, f"Actor config {name} deleted successfully.")
 

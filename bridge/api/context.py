@@ -8,6 +8,7 @@ from datetime import datetime
 from flask import current_app, g, request
 
 from bridge.api.paths import Links, case_of, prefix_of
+from bridge.audit.allowance import Allowance
 from bridge.auth import Authenticator, Identity, SecretBox
 from bridge.clock import Clock
 from bridge.core.case import Case
@@ -31,6 +32,7 @@ class Context:
     metrics_token: bytes | None  # what may read /metrics, besides admins
     secrets: SecretBox | None  # encrypts secret configs
     counts: QueueCounts = field(default_factory=QueueCounts)
+    refusals: Allowance = field(default_factory=Allowance)  # rows of the audit trail
 
     def now(self) -> datetime:
         """Return the present moment, cut to the milliseconds that the API shows."""

@@ -7,6 +7,7 @@ import logging
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from bridge.api.audit import note_refusal
 from bridge.api.envelope import failure
 from bridge.errors import BridgeError
 
@@ -23,6 +24,7 @@ def register(app: Flask) -> None:
 
 
 def _answer_ours(error: BridgeError) -> Response:
+    note_refusal(error)
     if error.status >= 500:
         log.error("A request failed", extra={"facts": {"path": _path(), "why": error.message}})
     return failure(error.status, error.message)
@@ -41,6 +43,7 @@ def _answer_http(error: HTTPException) -> Response:
 
 def _answer_unexpected(error: Exception) -> Response:
     """Answer a fixed sentence; what happened is for the log alone."""
+    note_refusal(error)
     log.error(
         "A request failed unexpectedly",
         exc_info=error,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import describe
 from bridge.api.envelope import success, success_in_pages
@@ -69,7 +70,7 @@ def record(actor_id: str) -> Response:
     here = context()
     fields = read_fields(case())
     usage = parse_usage(fields.get, fields.spell)
-    with here.database.begin() as session:
+    with changing() as session:
         actor = record_execution(session, identity(), actor_id, usage, here.now())
     shown = spell_object(show_actor(actor, links()), case())
     return success(shown, "Actor execution added successfully.")
@@ -90,7 +91,7 @@ def get(actor_id: str, execution_id: str) -> Response:
 def cancel(actor_id: str, execution_id: str) -> Response:
     """End an execution: what runs is stopped (Abaco's force quit), what waits never runs."""
     here = context()
-    with here.database.begin() as session:
+    with changing() as session:
         is_over = cancel_execution(session, identity(), actor_id, execution_id, here.now())
     if is_over:
         return success(None, f"Execution {execution_id} was cancelled before it ran.")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypedDict
 from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 
+from bridge.api.audit import note
 from bridge.api.batch_body import KEY, NDJSON, BatchItem, read_batch
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import FORM, describe
@@ -224,6 +225,7 @@ def _queue(actor_id: str, messages: Sequence[NewMessage], max_waiting: int | Non
     done = here.database.write(post)
     if isinstance(done, LimitReached):
         raise done
+    note(object=f"actor {done.actor_id}", detail=f"{len(messages)} messages")
     return done
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing, note
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import PageQuery, describe
 from bridge.api.envelope import success
@@ -134,9 +135,10 @@ def _list(word: str, noun: str, *, is_alias: bool) -> Response:
 def _create(word: str, noun: str, *, is_alias: bool) -> Response:
     here, caller = context(), identity()
     description = _read_description(_ALIAS_LEVELS if is_alias else _LEVELS)
-    with here.database.begin() as session:
+    with changing() as session:
         subject = find_subject(session, caller, word, Level.UPDATE, is_alias=is_alias, share=True)
         nonce = create_nonce(session, caller, subject, description, here.now())
+        note(detail=f"{nonce.level}, {nonce.max_uses} uses")
     return success(_show(nonce, subject), f"{noun} nonce created successfully.")
 
 
@@ -148,7 +150,7 @@ def _get(word: str, nonce_id: str, noun: str, *, is_alias: bool) -> Response:
 
 
 def _delete(word: str, nonce_id: str, noun: str, *, is_alias: bool) -> Response:
-    with context().database.begin() as session:
+    with changing() as session:
         subject = find_subject(session, identity(), word, Level.UPDATE, is_alias=is_alias)
         delete_nonce(session, subject, nonce_id)
     return success(None, f"{noun} nonce deleted successfully.")

@@ -8,11 +8,13 @@ from typing import Annotated, Any, TypedDict
 from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
+from bridge.api.audit import changing, note
 from bridge.api.context import case, context, identity
 from bridge.api.describe import describe
 from bridge.api.envelope import success
 from bridge.api.parsing import read_field, read_fields
 from bridge.api.schemas import With
+from bridge.audit.entries import shown_name
 from bridge.core.fields import read_text
 from bridge.core.statuses import Level
 from bridge.services.access import find_actor
@@ -104,9 +106,10 @@ def _set(find: Callable[..., Any], name: str) -> Response:
     )
     words = f"Level of the permission: {tuple(level.value for level in Level)}"
     level = parse_level(read_field(fields, "level", read_text, words, invalid=_INVALID))
-    with context().database.begin() as session:
+    with changing() as session:
         found = find(session, identity(), name, Level.UPDATE, share=True)
         set_permission(session, found, username, level)
+        note(detail=f"{level} for {shown_name(username)}")
         return _answer(session, found, "Permission added successfully.")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from bridge.api.audit import changing
 from bridge.api.context import case, context, identity, links
 from bridge.api.describe import describe
 from bridge.api.envelope import success
@@ -43,7 +44,7 @@ def replace(actor_id: str) -> Response:
     except InvalidField as error:
         raise InvalidField(f"{_NOT_JSON} {error.message}") from error
     check_state(state)
-    with context().database.begin() as session:
+    with changing() as session:
         actor = replace_state(session, identity(), actor_id, state)
     shown = spell_object(show_actor(actor, links()), case())
     return success(shown, "State updated successfully.")

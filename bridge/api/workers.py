@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing, note
 from bridge.api.context import case, context, identity
 from bridge.api.describe import describe
 from bridge.api.envelope import success
@@ -57,8 +58,9 @@ def ensure(actor_id: str) -> Response:
     """
     here = context()
     count = _read_count(read_fields(case()))
-    with here.database.begin() as session:
+    with changing() as session:
         actor, new, before = ensure_workers(session, identity(), here.site, actor_id, count)
+        note(detail=f"{count} workers")
     if not new:
         return success(None, f"Actor {actor} already had {before} worker(s).")
     return success(
@@ -99,6 +101,6 @@ def get(actor_id: str, worker_id: str) -> Response:
 def delete(actor_id: str, worker_id: str) -> Response:
     """Have a worker leave; what it runs at this moment it runs to its end."""
     here = context()
-    with here.database.begin() as session:
+    with changing() as session:
         delete_worker(session, identity(), actor_id, worker_id, here.now())
     return success(None, "Worker scheduled to be stopped.")

@@ -8,6 +8,7 @@ import click
 
 from bridge import __version__
 from bridge.cli.agent import agent
+from bridge.cli.audit import audit
 from bridge.cli.config import config
 from bridge.cli.database import db
 from bridge.cli.demo import demo
@@ -24,7 +25,7 @@ def cli() -> None:
     """Abaco Bridge: Abaco actors on a Slurm cluster."""
 
 
-for command in (api, scheduler, config, db, token, agent, sandbox, demo):
+for command in (api, scheduler, config, audit, db, token, agent, sandbox, demo):
     cli.add_command(command)
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from queue import SimpleQueue
 
 import click
@@ -24,7 +23,7 @@ from bridge.sessions import UserSession
 from bridge.sessions.patience import Patience
 from bridge.sessions.program import AgentProgram
 from bridge.sessions.ways import Ways, start_ways
-from bridge.settings import read_settings
+from bridge.settings import Settings, read_settings
 from bridge.sites import Site
 from bridge.slurm import make_slurm
 from bridge.slurm.tokens import Sign, start_signers
@@ -61,7 +60,7 @@ def scheduler(service_user: str) -> None:
     loop = SchedulerLoop(contexts, SchedulerLease(database, SystemClock()))
     loop.start()
     while orders.get() == signal.SIGHUP:
-        site = _reload(settings.site_file, site, loop)
+        site = _reload(settings, site, loop)
     loop.finish()
     for context in contexts:
         context.sessions.close()
@@ -71,15 +70,15 @@ def scheduler(service_user: str) -> None:
     program.remove()
 
 
-def _reload(path: Path, site: Site, loop: SchedulerLoop) -> Site:
-    """Return the site that is in force from now on: the one at `path`, or the old one."""
+def _reload(settings: Settings, site: Site, loop: SchedulerLoop) -> Site:
+    """Return the site that is in force from now on: the one in the file, or the old one."""
     try:
-        new = read_site(path)
+        new = read_site(settings.site_file)
         loop.renew(new)
     except BridgeError as error:
-        refuse_reload(error)
+        refuse_reload(error, "scheduler", settings.database_url)
         return site
-    note_reload(site, new)
+    note_reload(site, new, "scheduler", settings.database_url)
     return new
 
 

@@ -104,9 +104,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             site = read_site(self.settings.site_file)
             try_site(site, self.settings)
         except BridgeError as error:
-            refuse_reload(error)
+            refuse_reload(error, "api", self.settings.database_url)
             return False
-        note_reload(self.site, site)
+        note_reload(self.site, site, "api", self.settings.database_url)
         self.site = site
         return True
 

@@ -544,6 +544,26 @@ class CoreUsage(Base):
     core_s: Mapped[float] = mapped_column(Float)  # seconds, each times the worker's CPUs
 
 
+class AuditRecord(Base):
+    """One entry of the audit trail (bridge.audit); rows are added and removed, never changed."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_tenant", "tenant", "username", "id"),)
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    username: Mapped[str] = mapped_column(String(64))
+    via: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(64))
+    object: Mapped[str] = mapped_column(String(128))
+    detail: Mapped[str] = mapped_column(String(255))
+    remote: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(64))
+    result: Mapped[str] = mapped_column(String(16))
+    code: Mapped[str] = mapped_column(String(64))
+
+
 class Lease(Base):
     """Who may act as the one active scheduler, until when."""
 

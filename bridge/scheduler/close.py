@@ -17,6 +17,7 @@ from bridge.errors import SessionError, SlurmError
 from bridge.harvest import end_lost, has_started, requeue
 from bridge.launcher.context import job_name
 from bridge.launcher.spool import chunk_number
+from bridge.scheduler.acts import act_on, record
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.inbox import is_chunk, order_stop, take_back
 from bridge.scheduler.journals import read_journals
@@ -129,6 +130,8 @@ def _cancel(context: ClusterContext, array: Array) -> None:
         if not find_live_tasks(session, [array])[array.id]:
             return  # every worker has left, or Slurm itself says that they have ended
     context.slurm.cancel(context.session(array), array.array_job_id, job_name(array.id))
+    about = f"job {array.array_job_id} on {context.name}"
+    record(context, act_on(context, array, "array.cancel", about))
 
 
 def _remove_spool(context: ClusterContext, array: Array) -> None:

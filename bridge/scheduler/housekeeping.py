@@ -10,9 +10,10 @@ from sqlalchemy import CursorResult, delete, select, tuple_, update
 from sqlalchemy.sql.dml import UpdateBase
 
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import CoreUsage, Database, Event, Execution, Log, MessagePart, Result
+from bridge.db import AuditRecord, CoreUsage, Database, Event, Execution, Log, MessagePart, Result
 from bridge.scheduler.context import SiteContext
 from bridge.scheduler.usage import day_of
+from bridge.sites import Site
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,14 @@ TOO_OLD = "Given up: it could not be delivered within a day. The last attempt: "
 def housekeeping_tick(context: SiteContext) -> dict[str, int]:
     """Remove what is due; return how many rows of each kind."""
     now = context.clock.now()
-    done = {kind: _repeat(context.database, step) for kind, step in _steps(now)}
+    done = {kind: _repeat(context.database, step) for kind, step in _steps(now, context.site)}
     removed = {kind: count for kind, count in done.items() if count}
     if removed:
         log.info("housekeeping", extra={"facts": removed})
     return removed
 
 
-def _steps(now: datetime) -> Iterator[tuple[str, UpdateBase]]:
+def _steps(now: datetime, site: Site) -> Iterator[tuple[str, UpdateBase]]:
     """Yield (what it is about, a statement that does up to BATCH rows of it)."""
     logs = select(Log.execution_id).where(Log.expires_at < now).limit(BATCH)
     yield "logs", delete(Log).where(Log.execution_id.in_(logs))
@@ -75,6 +76,10 @@ def _steps(now: datetime) -> Iterator[tuple[str, UpdateBase]]:
         CoreUsage.day < last_day
     )
     yield "core usage", delete(CoreUsage).where(usage.in_(old.limit(BATCH)))
+
+    lifetime = timedelta(seconds=site.audit_lifetime_s)
+    entries = select(AuditRecord.id).where(AuditRecord.at < now - lifetime).limit(BATCH)
+    yield "audit", delete(AuditRecord).where(AuditRecord.id.in_(entries))
 
     given_up = select(Event.id).where(Event.given_up_at < now - GIVEN_UP_KEPT).limit(BATCH)
     yield "events", delete(Event).where(Event.id.in_(given_up))

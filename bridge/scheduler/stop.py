@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import select, update
 
+from bridge.audit import tell, write
 from bridge.core.statuses import ArrayStatus, ExecutionStatus
 from bridge.db import Array, Execution
 from bridge.errors import BridgeError, SessionError
 from bridge.launcher.context import job_name
+from bridge.scheduler.acts import act_on
 from bridge.scheduler.context import ClusterContext
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,9 @@ def stop_tick(context: ClusterContext) -> int:
         except BridgeError as error:
             log.warning("not stopped: %s", error.message, extra={"facts": {"array": array.id}})
             continue
+        entry = act_on(context, array, "array.cancel", f"job {array.array_job_id}: {DELETED}")
         with context.database.begin() as session:
             session.get_one(Array, array.id).reason = DELETED
+            write(session, entry)
+        tell(entry)
     return len(arrays)

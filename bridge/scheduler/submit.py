@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from bridge.audit import tell, write
 from bridge.auth import sign_token
 from bridge.core.statuses import ArrayStatus
 from bridge.db import Actor, Array, Execution, Image, Message, MessagePart
@@ -17,6 +18,7 @@ from bridge.errors import BridgeError, Conflict, SlurmUnavailable, UnreadableOut
 from bridge.launcher import ArrayContext, build_message, render_script
 from bridge.launcher.context import job_name
 from bridge.launcher.spool import FOLDERS, NO_STATE, build_shared, chunk_name, needs_file
+from bridge.scheduler.acts import act_on, record
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.recipe import build_array
@@ -77,6 +79,8 @@ def submit_array(context: ClusterContext, token: str) -> None:
         return
     except (BridgeError, ValueError) as error:
         log.warning("submission failed: %s", error, extra={"facts": {"array": token}})
+        about = f"on {context.name}, actor {array.actor_id}"
+        record(context, act_on(context, array, "array.submit", about, type(error).__name__))
         if isinstance(error, BridgeError) and error.retryable:
             _put_off(context, token, error.message)
         else:
@@ -122,11 +126,16 @@ def adopt(context: ClusterContext, token: str, job_id: int) -> None:
     """Record that Slurm has this array under `job_id`."""
     with context.database.begin() as session:
         array = session.get_one(Array, token)
-        if array.status is ArrayStatus.PLANNED:
-            array.status = ArrayStatus.SUBMITTED
-            array.array_job_id = job_id
-            array.submitted_at = context.clock.now()
+        if array.status is not ArrayStatus.PLANNED:
+            return
+        array.status = ArrayStatus.SUBMITTED
+        array.array_job_id = job_id
+        array.submitted_at = context.clock.now()
+        about = f"job {job_id} on {context.name}, {array.task_count} tasks, actor {array.actor_id}"
+        entry = act_on(context, array, "array.submit", about)
+        write(session, entry)
     log.info("submitted", extra={"facts": {"array": token, "job": job_id}})
+    tell(entry)
 
 
 def _account(context: ClusterContext, array: Array) -> Account:

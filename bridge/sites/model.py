@@ -59,6 +59,10 @@ class Site(Table):
     registry_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks that registries may be in although they are not public."
     )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks of the site's own reverse proxies: what these say in "
+        "X-Forwarded-For and X-Request-Id is believed."
+    )  # fmt: skip
     audit_lifetime_s: int = Field(
         31_536_000, gt=0, description="Lifetime of an audit record, seconds."
     )

@@ -135,6 +135,7 @@ def test_the_api_takes_a_file_over_and_refuses_a_broken_one(
 def test_the_api_refuses_keys_that_cannot_be_used(
     api: Running, client: Client, site_file: Path, tmp_path: Path
 ) -> None:
+    assert client.status() == 200  # its process has read the keys
     (tmp_path / "physics.pub").write_text("nothing")
     api.hang_up()
     assert "physics.pub holds no public key" in api.wait_for("site file refused")

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bridge.audit import Entry, write
 from bridge.clock import ManualClock
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import Actor, CoreUsage, Database, Event, Log, MessagePart, Result
+from bridge.db import Actor, AuditRecord, CoreUsage, Database, Event, Log, MessagePart, Result
 from bridge.scheduler import housekeeping
 from bridge.scheduler.context import SiteContext
 from bridge.scheduler.housekeeping import EVENT_LIFETIME, GIVEN_UP_KEPT, housekeeping_tick
@@ -141,3 +142,14 @@ def test_what_workers_held_is_kept_for_a_year(database: Database, context: SiteC
     assert housekeeping_tick(context) == {"core usage": 1}
     with database.read() as session:
         assert set(session.scalars(select(CoreUsage.day))) == {"2024-12-01", "2026-01-01"}
+
+
+def test_audit_records_go_after_their_lifetime(database: Database, context: SiteContext) -> None:
+    lifetime = timedelta(seconds=context.site.audit_lifetime_s)
+    with database.begin() as session:
+        for number, age in enumerate((lifetime, lifetime + timedelta(seconds=1))):
+            at = context.clock.now() - age
+            write(session, Entry(at, "PHYSICS", "alice", "token", "x", object=str(number)))
+    assert housekeeping_tick(context) == {"audit": 1}
+    with database.read() as session:
+        assert session.scalars(select(AuditRecord.object)).all() == ["0"]
