@@ -118,9 +118,9 @@ def read_account(session: Session, site: Site, person: Person) -> Account | None
 
 
 def ask_again(session: Session, person: Person, clock: Clock) -> None:
-    """Have an answer made or renewed, unless it is young, without waiting for it."""
+    """Have an answer made or renewed, unless it is a refusal that is young; do not wait for it."""
     row = session.get(ClusterUser, person.key)
-    if row is None or _age(row, clock) >= REFUSAL_FRESH:
+    if row is None or row.login is not None or _age(row, clock) >= REFUSAL_FRESH:
         _leave_question(session, person, row.claimed if row else None)
 
 

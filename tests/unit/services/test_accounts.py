@@ -193,6 +193,8 @@ def test_what_is_missing_or_old_is_asked_for_without_waiting(database, clock):
     assert asked() == (1, 0)
     assert asked() == (1, 0)
     set_account(database)
+    assert asked() == (2, 1)
+    set_account(database, login=None, uid=None, gid=None, reason="No.")
     assert asked() == (1, 1)
     clock.push(30)
     assert asked() == (2, 1)
