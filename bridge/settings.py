@@ -49,7 +49,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
             f"BRIDGE_LOG_LEVEL is {level!r}: expected DEBUG, INFO, WARNING or ERROR."
         )
     return Settings(
-        site_file=Path(site),
+        site_file=Path(site).absolute(),  # the scheduler leaves its directory, and reads it again
         database_url=env.get("BRIDGE_DATABASE", "sqlite:////var/lib/bridge/bridge.db"),
         log_level=level,
     )

@@ -16,7 +16,7 @@ from bridge.auth.check import check_keys
 from bridge.errors import SiteConfigError
 from bridge.settings import read_settings
 from bridge.sites.explain import explain
-from bridge.sites.files import check_files
+from bridge.sites.files import check_files, named_files
 from bridge.sites.load import SiteFile, read_site_file
 
 file_argument = click.argument(
@@ -89,9 +89,10 @@ def _files(found: SiteFile) -> Iterator[str]:
     """Yield the lines about files; what is in one is looked at where it can be read."""
     mistakes = list(check_files(found.site))
     yield from (found.line(one) for one in mistakes)
-    unreadable = {str(one.text).split(" ", 1)[0] for one in mistakes}
+    told = {one.loc for one in mistakes}
+    known = [f"{one.path} cannot be read" for one in named_files(found.site) if one.loc in told]
     for line in check_keys(found.site):
-        if not any(f"{path} cannot be read" in line for path in unreadable):
+        if not any(words in line for words in known):
             yield f"{found.path}: {line}"
 
 
