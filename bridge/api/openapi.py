@@ -22,6 +22,7 @@ from bridge.api.describe import BARE, FORM, JSON, Description, describe, descrip
 from bridge.api.paths import PREFIXES, ROOT, case_of
 from bridge.api.schemas import Schemas, With
 from bridge.core.case import Case, spell
+from bridge.core.images import MAX_REGISTRY, REGISTRY_PATTERN
 from bridge.errors import InvalidField
 from bridge.services.search import NAMES
 from bridge.sites import Site
@@ -38,11 +39,15 @@ _PATH_PARAMETERS = {
     "nonce_id": "A nonce's id.",
     "alias": "An alias.",
     "name": "A config's name.",
+    "registry": "A registry, as images have it in front: host[:port].",
     "asset": "A file's name.",
     "search_type": "What is searched.",
 }
 # Of the others any text may be asked for.
-_PATH_SCHEMAS = {"search_type": {"enum": list(NAMES)}}
+_PATH_SCHEMAS: dict[str, dict[str, Any]] = {
+    "search_type": {"enum": list(NAMES)},
+    "registry": {"pattern": REGISTRY_PATTERN, "maxLength": MAX_REGISTRY},
+}
 _REFUSALS = {
     400: "The request is not valid, carries no credential that holds, or is not allowed.",
     404: "There is no such thing, or not for this tenant.",

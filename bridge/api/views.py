@@ -15,7 +15,7 @@ from bridge.api.schemas import SPELLED, Moment, With
 from bridge.core.cron import format_hour
 from bridge.core.statuses import ActorStatus, ExecutionStatus, Level, WorkerStatus
 from bridge.core.times import format_moment, format_optional
-from bridge.db import Actor, Alias, Config, Execution, Log, Nonce
+from bridge.db import Actor, Alias, Config, Execution, Log, Nonce, RegistryLogin
 from bridge.services.configs import MASK
 from bridge.services.executions import ExecutionRow, Summary
 from bridge.services.results import ListedResult, ResultList
@@ -105,6 +105,16 @@ class ConfigView(TypedDict):
     value: Annotated[str, "`********` in the place of a secret, which is never shown."]
     is_secret: bool
     actors: Annotated[str, "Ids and aliases, as they were sent."]
+
+
+class LoginView(TypedDict):
+    """A login that a user has left for a registry."""
+
+    registry: str
+    username: Annotated[str, "The user's name there."]
+    password: Annotated[str, "Always `********`."]
+    create_time: Moment
+    last_update_time: Moment
 
 
 class FoundExecutionView(TypedDict):
@@ -369,6 +379,17 @@ def show_config(config: Config) -> ConfigView:
         "value": MASK if config.is_secret else config.value,
         "is_secret": config.is_secret,
         "actors": config.actors,
+    }
+
+
+def show_login(login: RegistryLogin) -> LoginView:
+    """Return a login for a registry, without its password."""
+    return {
+        "registry": login.host,
+        "username": login.login,
+        "password": MASK,
+        "create_time": format_moment(login.create_time),
+        "last_update_time": format_moment(login.last_update_time),
     }
 
 

@@ -16,7 +16,10 @@ from bridge.errors import InvalidField
 _NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _TAG_FORM = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST_FORM = r"sha256:[0-9a-f]{64}"
-_REGISTRY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z")
+_REGISTRY_FORM = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
+_REGISTRY = re.compile(rf"{_REGISTRY_FORM}\Z")
+REGISTRY_PATTERN = f"^{_REGISTRY_FORM}$"
+MAX_REGISTRY = 255
 _PATH = re.compile(rf"{_NAME}(?:/{_NAME})*\Z")
 _TAG = re.compile(rf"{_TAG_FORM}\Z")
 _DIGEST = re.compile(rf"{_DIGEST_FORM}\Z")
@@ -101,7 +104,7 @@ def parse_image(text: str) -> ImageReference | SifPath:
 
 def is_registry(text: str) -> bool:
     """Whether `text` is a registry (host[:port]) as references have it."""
-    return bool(_REGISTRY.match(text)) and text == text.lower() and len(text) <= 255
+    return bool(_REGISTRY.match(text)) and len(text) <= MAX_REGISTRY
 
 
 def _parse_path(text: str) -> SifPath:

@@ -13,7 +13,15 @@ MAX_NAME = 255
 _ABACO_RESERVED = ("executions", "nonces", "logs", "messages", "adapters", "admin")
 # The second half is not reserved in Abaco, where such an alias is made and can never be used: it
 # collides with a route, and `v2` with the prefix /actors/v2.
-RESERVED_ALIASES = (*_ABACO_RESERVED, "utilization", "search", "aliases", "configs", "v2")
+RESERVED_ALIASES = (
+    *_ABACO_RESERVED,
+    "utilization",
+    "search",
+    "aliases",
+    "configs",
+    "registries",
+    "v2",
+)
 RESERVED_CONFIGS = (*_ABACO_RESERVED, "utilization")
 
 _FORBIDDEN_IN_CONFIGS = ":/?#[]@!$&'()*+,;= "
