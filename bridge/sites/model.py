@@ -91,6 +91,21 @@ class Site(Table):
             if name not in used and None not in used:
                 yield Mistake(("clusters", name), "no tenant uses it", is_warning=True)
 
+    @check("trusted_proxies")
+    def _check_proxies(self, _site: Site) -> Iterator[Mistake]:
+        for number, one in enumerate(self.trusted_proxies):
+            if one.prefixlen == 0:
+                text = f'found "{one}", expected your own proxies: anybody could say anything'
+                yield Mistake(("trusted_proxies", number), text)
+
+    @check("webhook_networks", "registry_networks")
+    def _check_networks(self, _site: Site) -> Iterator[Mistake]:
+        for key in ("webhook_networks", "registry_networks"):
+            for number, one in enumerate(getattr(self, key)):
+                if one.prefixlen == 0:
+                    text = f'"{one}" opens every network, the hosts\' own services too'
+                    yield Mistake((key, number), text, is_warning=True)
+
     @check("public_url")
     def _check_url(self, _site: Site) -> Iterator[Mistake]:
         host = urlsplit(self.public_url).hostname or ""

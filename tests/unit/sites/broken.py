@@ -237,6 +237,13 @@ BROKEN = [
         '[tenants.hazards]\ncluster = "aspen"\njwks_file = "/x"\n[tenants.PARTNERS]',
         "tenants.hazards: differs from tenants.HAZARDS in case alone, expected another name",
     ),
+    Broken(
+        U,
+        '"10.20.0.10/32"',
+        '"10.20.0.10/32", "0.0.0.0/0"',
+        'trusted_proxies[1]: found "0.0.0.0/0", '
+        "expected your own proxies: anybody could say anything",
+    ),
     # What one choice makes another key need, and what contradicts another
     Broken(
         U,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 
 from pydantic import BaseModel
@@ -26,6 +27,16 @@ def test_every_key_has_a_meaning() -> None:
                 model.__name__,
                 name,
             )
+
+
+def test_every_key_has_an_effect() -> None:
+    """A key that nothing outside of this room reads is a promise that is not kept."""
+    room = CHECKOUT / "bridge"
+    code = [path for path in room.rglob("*.py") if room / "sites" not in path.parents]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    read = set(re.findall(r"(?<=\.)[a-z_]+\b|(?<=\")[a-z_]+(?=\")", text))
+    keys = {name for _, model in TABLES for name in model.model_fields}
+    assert keys - read == {"container_url"}  # read by Site.callback_url
 
 
 def test_the_example_has_only_keys_of_the_page() -> None:

@@ -102,6 +102,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 GOOD = """\
 name = "x"
 public_url = "http://bridge.example.org"
+registry_networks = ["::/0"]
 [clusters.alpha]
 spool = "/scratch/{login}"
 image_cache = "/images"
@@ -128,13 +129,15 @@ def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
     assert lines == [
         '2: warning: public_url: found "http://bridge.example.org": '
         "tokens and messages travel unencrypted",
-        '6: warning: clusters.alpha.ssh: has no effect, as session is "setuid"',
-        "7: warning: clusters.beta: no tenant uses it",
-        "13: warning: tenants.PHYSICS.jwks_lifetime_s: has no effect, as there is no jwks_url",
-        '14: warning: tenants.PHYSICS.account_table: has no effect, as accounts is "getent"',
-        '15: warning: tenants.PHYSICS.claims.login: has no effect, as accounts is "getent"',
-        "16: warning: tenants.PHYSICS.images.keyring: has no effect, as signed_only is false",
-        "17: warning: tenants.PHYSICS.limits.max_workers_per_user: found 6, has no effect: "
+        '3: warning: registry_networks[0]: "::/0" opens every network, the hosts\' own services '
+        "too",
+        '7: warning: clusters.alpha.ssh: has no effect, as session is "setuid"',
+        "8: warning: clusters.beta: no tenant uses it",
+        "14: warning: tenants.PHYSICS.jwks_lifetime_s: has no effect, as there is no jwks_url",
+        '15: warning: tenants.PHYSICS.account_table: has no effect, as accounts is "getent"',
+        '16: warning: tenants.PHYSICS.claims.login: has no effect, as accounts is "getent"',
+        "17: warning: tenants.PHYSICS.images.keyring: has no effect, as signed_only is false",
+        "18: warning: tenants.PHYSICS.limits.max_workers_per_user: found 6, has no effect: "
         "max_workers is 5",
     ]
 
