@@ -7,6 +7,7 @@ the SIF specification, as Apptainer 1.4 writes it: a global header, then a table
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +98,17 @@ def _read_descriptors(file: BinaryIO) -> list[tuple[Any, ...]]:
         raise ValueError("it does not begin like one")
     if not 0 < total <= _MAX_DESCRIPTORS or offset < _HEADER.size:
         raise ValueError(f"its table of {total} objects lies at {offset}")
-    file.seek(offset)
+    _seek(file, offset)
     table = file.read(total * _DESCRIPTOR.size)
     if len(table) < total * _DESCRIPTOR.size:
         raise ValueError("its table of objects is cut off")
     return [one for one in _DESCRIPTOR.iter_unpack(table) if one[1]]
+
+
+def _seek(file: BinaryIO, offset: int) -> None:
+    if not 0 <= offset <= os.fstat(file.fileno()).st_size:
+        raise ValueError(f"something in it lies at {offset}, outside of it")
+    file.seek(offset)
 
 
 def _find_primary(descriptors: list[tuple[Any, ...]]) -> int:
@@ -122,9 +129,9 @@ def _find_config(file: BinaryIO, descriptors: list[tuple[Any, ...]]) -> dict[str
         name = descriptor[12].partition(b"\0")[0].decode(errors="replace")
         if descriptor[0] == _JSON and name == _OCI_CONFIG:
             offset, size = descriptor[5:7]
-            if offset < 0 or not 0 <= size <= _MAX_CONFIG_BYTES:
-                raise ValueError(f"its {name} of {size} bytes lies at {offset}")
-            file.seek(offset)
+            if not 0 <= size <= _MAX_CONFIG_BYTES:
+                raise ValueError(f"its {name} has {size} bytes")
+            _seek(file, offset)
             workdir = _parse_config(file.read(size))["WorkingDir"]
     return {"Entrypoint": [RUNSCRIPT], "Cmd": None, "WorkingDir": workdir, "Env": None}
 
