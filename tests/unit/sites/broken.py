@@ -445,6 +445,44 @@ BROKEN = [
         'login = "-oProxyCommand=x"',
         'clusters.cedar.ssh.login: found "-oProxyCommand=x", expected the name of an account',
     ),
+    Broken(
+        U,
+        "https://actors.hpc.example.edu",
+        "https://actors.hpc.example.edu:8o80",
+        f'public_url: found "https://actors.hpc.example.edu:8o80", {URL} and names a host',
+    ),
+    Broken(
+        U,
+        "https://actors.hpc.example.edu",
+        "https://actors.hpc.example.edu/?x",
+        f'public_url: found "https://actors.hpc.example.edu/?x", {URL}, without query and fragment',
+    ),
+    Broken(
+        C,
+        'key_file = "/etc/bridge/ssh/id_ed25519"',
+        "agent = true",
+        "clusters.aspen.ssh.certificate_file: without key_file, expected the key that it is for",
+    ),
+    Broken(
+        C,
+        '[tenants.HAZARDS.images.logins."registry.example.org"]',
+        '[tenants.HAZARDS.images.logins."https://registry.example.org"]',
+        'tenants.HAZARDS.images.logins."https://registry.example.org": '
+        "expected a registry, as in registry.example.org or registry:5000",
+    ),
+    Broken(
+        C,
+        'version = "v0.0.42"',
+        'apptainer = "-x"',
+        "clusters.birch.slurmrestd.apptainer: unknown key here; it is one of: [clusters.NAME]",
+    ),
+    Broken(
+        U,
+        'partition = "short"',
+        'apptainer = "singularity exec"',
+        'clusters.campus.apptainer: found "singularity exec", '
+        "expected a program's name or absolute path",
+    ),
     # Secrets in the place of their files
     Broken(
         U,

@@ -108,6 +108,7 @@ spool = "/scratch/{login}"
 image_cache = "/images"
 ssh = { host = "h", known_hosts = "/k", key_file = "/i" }
 [clusters.beta]
+slurmrestd = { url = "http://head:6820", jwt_key_file = "/jwt" }
 spool = "/scratch/{login}"
 image_cache = "/images"
 [tenants.PHYSICS]
@@ -133,11 +134,12 @@ def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
         "too",
         '7: warning: clusters.alpha.ssh: has no effect, as session is "setuid"',
         "8: warning: clusters.beta: no tenant uses it",
-        "14: warning: tenants.PHYSICS.jwks_lifetime_s: has no effect, as there is no jwks_url",
-        '15: warning: tenants.PHYSICS.account_table: has no effect, as accounts is "getent"',
-        '16: warning: tenants.PHYSICS.claims.login: has no effect, as accounts is "getent"',
-        "17: warning: tenants.PHYSICS.images.keyring: has no effect, as signed_only is false",
-        "18: warning: tenants.PHYSICS.limits.max_workers_per_user: found 6, has no effect: "
+        '9: warning: clusters.beta.slurmrestd: has no effect, as slurm is "commands"',
+        "15: warning: tenants.PHYSICS.jwks_lifetime_s: has no effect, as there is no jwks_url",
+        '16: warning: tenants.PHYSICS.account_table: has no effect, as accounts is "getent"',
+        '17: warning: tenants.PHYSICS.claims.login: has no effect, as accounts is "getent"',
+        "18: warning: tenants.PHYSICS.images.keyring: has no effect, as signed_only is false",
+        "19: warning: tenants.PHYSICS.limits.max_workers_per_user: found 6, has no effect: "
         "max_workers is 5",
     ]
 
