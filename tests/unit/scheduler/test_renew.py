@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import select
 
 from bridge.core.statuses import ImageStatus
@@ -68,6 +69,24 @@ def test_what_is_under_way_is_known_to_the_new_contexts(world: World) -> None:
     (context,) = renew_contexts([world.context], world.context.site)
     assert context.submitting is world.context.submitting
     assert context.sessions is world.context.sessions
+
+
+def test_files_of_keys_are_read_again(world: World) -> None:
+    path = world.context.site.encryption_key_file
+    assert path is not None
+    old = path.read_bytes()
+    new = Fernet.generate_key()
+    path.write_bytes(new + b"\n" + old)
+    try:
+        (context,) = renew_contexts([world.context], world.context.site)
+        assert context.box is not None
+        written = context.box.encrypt("a secret").encode()
+        assert Fernet(new).decrypt(written) == b"a secret"
+        path.write_bytes(b"nothing")
+        with pytest.raises(SiteConfigError, match="is no key"):
+            renew_contexts([context], world.context.site)
+    finally:
+        path.write_bytes(old)
 
 
 @pytest.mark.parametrize(
