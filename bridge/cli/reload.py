@@ -12,7 +12,7 @@ from bridge.clock import SystemClock
 from bridge.db import Database
 from bridge.errors import BridgeError
 from bridge.sites import Site
-from bridge.sites.changes import find_changes
+from bridge.sites.changes import find_changes, find_fixed
 from bridge.sites.load import read_site_file
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ def note_reload(old: Site, new: Site, process: str, database_url: str) -> None:
     changes = find_changes(old, new)
     said = ", ".join(changes) if changes else "no key; files of keys were read again"
     log.info("site file reloaded; changed: %s", said)
+    fixed = find_fixed(old, new)
+    if fixed:  # the scheduler has refused it, or will
+        log.warning("the scheduler needs a restart for: %s", ", ".join(fixed))
     _record(process, database_url, f"changed: {said}", "")
 
 

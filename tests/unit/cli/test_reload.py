@@ -131,6 +131,11 @@ def test_the_api_takes_a_file_over_and_refuses_a_broken_one(
     api.wait_for("Worker exiting")
     assert client.status() == 400  # a student has no role that counts any more
 
+    change(site_file, '"local"', '"sudo"')
+    api.hang_up()
+    api.wait_for("the scheduler needs a restart for: clusters.alpha.session")
+    api.wait_for("Worker exiting")
+
 
 def test_the_api_refuses_keys_that_cannot_be_used(
     api: Running, client: Client, site_file: Path, tmp_path: Path
