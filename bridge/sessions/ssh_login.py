@@ -63,16 +63,16 @@ def log_in(config: Ssh, account: str) -> paramiko.SSHClient:
 
 def _load_known_hosts(client: paramiko.SSHClient, path: Path) -> None:
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        marks = [line.split()[0] for line in lines if line.lstrip().startswith("@")]
+        if marks:  # paramiko passes over them, so that a key that is revoked would count
+            raise ConnectFailed(
+                f"known_hosts {path} has a line with {marks[0]}, which is not supported: list "
+                "each host's own keys."
+            )
         client.load_host_keys(str(path))
     except (OSError, UnicodeDecodeError, paramiko.hostkeys.InvalidHostKey) as error:
         raise ConnectFailed(f"known_hosts {path} cannot be read: {error}.") from error
-    marked = [line for line in text.splitlines() if line.lstrip().startswith("@")]
-    if marked:  # paramiko passes over them, so that a key that is revoked would count
-        raise ConnectFailed(
-            f"known_hosts {path} has a line with {marked[0].split()[0]}, which is not supported: "
-            "list each host's own keys."
-        )
 
 
 def load_key(config: Ssh, account: str) -> paramiko.PKey | None:

@@ -194,9 +194,12 @@ class Cluster(Table):
             text = f'has no effect, as slurm is "{self.slurm}"'
             yield Mistake(("slurmrestd",), text, is_warning=True)
 
-    @check("spool")
+    @check("session", "ssh", "spool")
     def _check_spool(self, _site: Site) -> Iterator[Mistake]:
-        """Owners have a directory each, be it of one account's."""
-        if "{login}" not in self.spool and "{username}" not in self.spool:
+        """Owners who are accounts of their own each need a directory each."""
+        is_shared = self.session == "local" or (
+            self.session == "ssh" and "{login}" not in getattr(self.ssh, "login", "")
+        )
+        if not is_shared and "{login}" not in self.spool and "{username}" not in self.spool:
             text = f'found "{self.spool}", expected {{login}} in it: each owner has one'
             yield Mistake(("spool",), text)
