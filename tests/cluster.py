@@ -37,17 +37,21 @@ class Cluster:
         self.address = sandbox.run("login", ["hostname", "-i"]).stdout.split()[0]
         self.start()
 
-    def start(self, **cluster: int) -> None:
+    def start(self, service: BridgeService | None = None, **cluster: int) -> None:
         """Start what does not run of the bridge, with the keys of the site's cluster given.
 
         Webhooks may lead to the bridge itself, whose address is no public one.
+
+        Args:
+            service: the bridge as it is to be configured, if otherwise than by the site file.
+            cluster: further keys of the site's cluster.
         """
         keys = "".join(f"{name} = {value}\n" for name, value in cluster.items())
         changes = {
             "lost_after_s = 10\n": f"lost_after_s = 5\n{keys}",
             'case = "camel"\n': f'case = "camel"\nwebhook_networks = ["{self.address}/32"]\n',
         }
-        self.service.ensure(changes)
+        (service or self.service).ensure(changes)
 
     def client(self, username: str = "alice") -> Client:
         """Return a client with that user's token."""

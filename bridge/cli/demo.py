@@ -26,20 +26,27 @@ BAR = 40
     help="Where the report goes.",
 )
 @click.option(
+    "--session",
+    type=click.Choice(["setuid", "sudo", "ssh"]),
+    default="setuid",
+    show_default=True,
+    help="How the bridge becomes the owner.",
+)
+@click.option(
     "--slurm-port",
     type=click.Choice(["commands", "slurmrestd"]),
     default="commands",
     show_default=True,
     help="How Slurm is asked.",
 )
-def demo(name: str, nodes: int, port: int, report: Path, slurm_port: str) -> None:
+def demo(name: str, nodes: int, port: int, report: Path, session: str, slurm_port: str) -> None:
     """Classify handwritten digits on a real Slurm cluster in containers.
 
     Starts the sandbox and the bridge where they do not run, and leaves them running.
     """
     sandbox = Sandbox(name)
     sandbox.up(nodes=nodes, port=port, say=click.echo)
-    service = BridgeService(sandbox, slurm=slurm_port)
+    service = BridgeService(sandbox, slurm=slurm_port, session=session)
     found = run_demo(sandbox, click.echo, _show, service)
     write_report(found, report)
     _tell(found, sandbox)

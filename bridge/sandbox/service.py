@@ -1,7 +1,8 @@
 """The bridge itself, running on the sandbox's login node as at a site.
 
-`bridge api` as the service user, `bridge scheduler` started as root (it keeps a spawner and goes on
-as the service user), SQLite under /var/lib/bridge.
+`bridge api` as the service user; `bridge scheduler` started as root where it has to become users by
+itself (it keeps a spawner and goes on as the service user), as the service user where sudo or sshd
+do that; SQLite under /var/lib/bridge.
 """
 
 from __future__ import annotations
@@ -29,9 +30,23 @@ SLURM_KEY = "/etc/slurm/jwt_hs256.key"  # on the head
 # The newest version of its answers that each release's slurmrestd has.
 _REST_VERSIONS = {"24.11": "v0.0.42", "26.05": "v0.0.45"}
 TENANTS = {"alice": "PHYSICS", "bob": "PHYSICS", "carol": "BIOLOGY"}
-_SERVICES: Mapping[str, tuple[str, list[str]]] = {
-    "api": ("bridge", ["bridge", "api", "--bind", "0.0.0.0:8080", "--workers", "1"]),
-    "scheduler": ("root", ["bridge", "scheduler"]),
+_SERVICES: Mapping[str, list[str]] = {
+    "api": ["bridge", "api", "--bind", "0.0.0.0:8080", "--workers", "1"],
+    "scheduler": ["bridge", "scheduler"],
+}
+# What the site file has in place of the session "setuid".
+_SETUID = 'session = "setuid"'
+_SESSIONS = {
+    "setuid": _SETUID,
+    "sudo": 'session = "sudo"',
+    "ssh": "\n".join(
+        (
+            'ssh.host = "login"',
+            f'ssh.key_file = "{KEYS}/ssh"',
+            f'ssh.known_hosts = "{KEYS}/known_hosts"',
+            'session = "ssh"',
+        )
+    ),
 }
 
 
@@ -48,10 +63,15 @@ class BridgeService:
     """The bridge's two processes in `sandbox`."""
 
     def __init__(
-        self, sandbox: Sandbox, database: str | None = None, slurm: str = "commands"
+        self,
+        sandbox: Sandbox,
+        database: str | None = None,
+        slurm: str = "commands",
+        session: str = "setuid",
     ) -> None:
         self.sandbox = sandbox
         self.slurm = slurm
+        self.session = session
         self.environment = {
             "BRIDGE_SITE": SITE_FILE,
             "BRIDGE_DATABASE": database or "sqlite:////var/lib/bridge/bridge.db",
@@ -77,7 +97,7 @@ class BridgeService:
         """Write keys, site file and database schema."""
         self.sandbox.run("login", ["install", "-d", "-m", "0755", KEYS])
         site = read_sandbox_site().replace("http://127.0.0.1:8080", self.sandbox.url)
-        for old, new in {**self._slurm_changes(), **changes}.items():
+        for old, new in {**self._session_changes(), **self._slurm_changes(), **changes}.items():
             if old not in site:
                 raise SandboxError(f"The sandbox's site file has no {old!r} to replace.")
             site = site.replace(old, new)
@@ -87,19 +107,31 @@ class BridgeService:
         self.sandbox.put("login", SITE_FILE, site.encode(), owner="bridge", mode=0o640)
         self.sandbox.run("login", ["bridge", "db", "upgrade"], user="bridge", env=self.environment)
 
+    @property
+    def _scheduler_user(self) -> str:
+        """Who starts the scheduler: root alone can become users by itself."""
+        return "root" if self.session == "setuid" else "bridge"
+
+    def _session_changes(self) -> dict[str, str]:
+        """Return what has owners become in another way than the site file's; prepare it."""
+        if self.session == "sudo":
+            prepare_sudo(self.sandbox)
+        return {_SETUID: _SESSIONS[self.session]}
+
     def _slurm_changes(self) -> dict[str, str]:
         """Return what has Slurm asked in another way than the site file's; bring what it needs."""
         if self.slurm != "slurmrestd":
             return {}
         key = self.sandbox.get("head", SLURM_KEY)
-        self.sandbox.put("login", f"{KEYS}/{Path(SLURM_KEY).name}", key, mode=0o600)
+        path = f"{KEYS}/{Path(SLURM_KEY).name}"
+        self.sandbox.put("login", path, key, owner=self._scheduler_user, mode=0o600)
         version = rest_version(self.sandbox)
         return {
             "[clusters.sandbox]\n": f"""[clusters.sandbox]
 slurm = "slurmrestd"
 slurmrestd.url = "http://head:6820"
 slurmrestd.version = "{version}"
-slurmrestd.jwt_key_file = "{KEYS}/{Path(SLURM_KEY).name}"
+slurmrestd.jwt_key_file = "{path}"
 """
         }
 
@@ -122,11 +154,12 @@ slurmrestd.jwt_key_file = "{KEYS}/{Path(SLURM_KEY).name}"
 
     def start(self, name: str, extra: Mapping[str, str] | None = None) -> None:
         """Start one of the two: ``api`` or ``scheduler``."""
-        user, argv = _SERVICES[name]
+        user = self._scheduler_user if name == "scheduler" else "bridge"
         log = f"/var/log/bridge/{name}.log"
-        number = self.sandbox.start(
-            "login", argv, user=user, env={**self.environment, **(extra or {})}, log_path=log
-        )
+        env = {**self.environment, **(extra or {})}
+        self.sandbox.run("login", ["touch", log])
+        self.sandbox.run("login", ["chown", "bridge:", log])
+        number = self.sandbox.start("login", _SERVICES[name], user=user, env=env, log_path=log)
         self.sandbox.put("login", _pid_file(name), str(number).encode(), mode=0o644)
 
     def pid(self, name: str) -> int | None:
