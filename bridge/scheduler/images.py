@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import and_, or_, select, update
@@ -23,25 +24,35 @@ USED_WITHIN = timedelta(hours=1)  # how exactly an image's last use is known
 
 
 def image_tick(context: ClusterContext) -> int:
-    """Resolve and pull what was asked for; return how many images were tried."""
-    now = context.clock.now()
-    with context.database.read() as session:
-        images = session.scalars(
-            select(Image).where(
-                Image.cluster == context.name,
-                Image.tenant.in_(context.site.tenants),
-                or_(Image.status == ImageStatus.REQUESTED, Image.next_attempt_at <= now),
-            )
-        ).all()
+    """Bring all that is asked for, one after the other; return how many images were tried."""
+    images = find_wanted(context)
     for image in images:
-        _bring(context, image)
-        _tell_actors(context)  # now: the next one may take long
-    if not images and _has_waiting(context):
-        _tell_actors(context)
+        bring_image(context, image)
+        tell_actors(context)  # now: the next one may take long
+    if not images:
+        tell_actors(context)
     return len(images)
 
 
-def _bring(context: ClusterContext, image: Image) -> None:
+def find_wanted(context: ClusterContext) -> Sequence[Image]:
+    """Return the images that are to be brought now, the longest known first."""
+    with context.database.read() as session:
+        return session.scalars(
+            select(Image)
+            .where(
+                Image.cluster == context.name,
+                Image.tenant.in_(context.site.tenants),
+                or_(
+                    Image.status == ImageStatus.REQUESTED,
+                    Image.next_attempt_at <= context.clock.now(),
+                ),
+            )
+            .order_by(Image.id)
+        ).all()
+
+
+def bring_image(context: ClusterContext, image: Image) -> None:
+    """Bring one image to where workers find it, and write down what came of it."""
     try:
         found = obtain(context, image)
     except BridgeError as error:
@@ -96,19 +107,37 @@ def request_again(context: ClusterContext, image_ids: set[int]) -> None:
 
 
 def _has_waiting(context: ClusterContext) -> bool:
+    """Whether there may be an actor to be told something."""
+    waits = or_(
+        and_(
+            Actor.status.in_((ActorStatus.SUBMITTED, ActorStatus.ERROR)),
+            Image.status == ImageStatus.READY,
+        ),
+        and_(Actor.status == ActorStatus.SUBMITTED, Image.status == ImageStatus.ERROR),
+        and_(
+            Actor.status == ActorStatus.READY,
+            Image.status == ImageStatus.ERROR,
+            Image.sif_path.is_(None),
+            Image.next_attempt_at.is_(None),
+        ),
+    )
     with context.database.read() as session:
-        waiting = select(Actor.id).where(
-            Actor.cluster == context.name, Actor.status == ActorStatus.SUBMITTED
+        waiting = (
+            select(Actor.id)
+            .join(Image, Image.id == Actor.image_id)
+            .where(Actor.cluster == context.name, Actor.deleted_at.is_(None), waits)
         )
         return session.execute(waiting.limit(1)).first() is not None
 
 
-def _tell_actors(context: ClusterContext) -> None:
+def tell_actors(context: ClusterContext) -> None:
     """Move actors to the status of their image, each with its event, in one transaction.
 
     An actor whose image was evicted stays READY while it is brought anew, and its messages wait;
     when that has failed for good it is in ERROR as one whose image never came.
     """
+    if not _has_waiting(context):
+        return
     mine = (Actor.cluster == context.name) & Actor.deleted_at.is_(None)
     ready = select(Image.id).where(Image.status == ImageStatus.READY)
     failed = select(Image.id).where(Image.status == ImageStatus.ERROR)

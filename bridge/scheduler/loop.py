@@ -25,10 +25,10 @@ from bridge.scheduler.evict import evict_tick
 from bridge.scheduler.feed import feed_tick
 from bridge.scheduler.housekeeping import housekeeping_tick
 from bridge.scheduler.idle import idle_tick, leave_tick
-from bridge.scheduler.images import image_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.plan import plan_tick
+from bridge.scheduler.pulls import Pulls
 from bridge.scheduler.renew import renew_contexts
 from bridge.scheduler.stop import cancel_tick, stop_tick
 from bridge.scheduler.submit import due_arrays, submit_array
@@ -56,6 +56,7 @@ class SchedulerLoop:
         self._lease = lease
         self._webhooks = Webhooks(contexts[0].whole, make_sender(contexts[0].site))
         self._leading = False
+        self._pulls = Pulls()
         self._settle_due = self._watch_due = 0.0
         self._submitters = futures.ThreadPoolExecutor(SUBMITTERS, "submit")
         self._timers = BackgroundScheduler(
@@ -74,7 +75,7 @@ class SchedulerLoop:
         for seconds, tick in (
             (WORK_S, self.work),
             (QUESTIONS_S, lambda: self._each(users_tick)),
-            (QUESTIONS_S, lambda: self._each(image_tick)),
+            (QUESTIONS_S, lambda: self._each(self._pulls.tick)),
             (DELIVER_S, lambda: self._once(links_tick)),
             (DELIVER_S, lambda: self._once(lambda _: self._webhooks.tick())),
             (CRON_S, lambda: self._once(cron_tick)),

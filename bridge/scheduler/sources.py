@@ -137,7 +137,8 @@ def _keep(context: ClusterContext, image: Image, cache: SifCache, part: Path) ->
     if not image.owner:
         return cache.keep(image.tenant, part)
     login = login_of(context, image)
-    owner = context.sessions.session(login)
+    # Not the session that everything else of the owner's goes through: this may take minutes.
+    owner = context.submitters.session(login)
     folder = f"{context.spool_root(login)}/{PRIVATE_FOLDER}"
     sha256, size = hash_file(part)
     path = f"{folder}/{sha256[:16]}-{new_token()}.sif"
