@@ -16,7 +16,7 @@ from bridge.auth.check import check_keys
 from bridge.errors import SiteConfigError
 from bridge.settings import read_settings
 from bridge.sites.explain import explain
-from bridge.sites.files import check_files, named_files
+from bridge.sites.files import check_files, check_writers, named_files
 from bridge.sites.load import SiteFile, read_site_file
 
 file_argument = click.argument(
@@ -87,6 +87,10 @@ def _refuse(lines: str) -> NoReturn:
 
 def _files(found: SiteFile) -> Iterator[str]:
     """Yield the lines about files; what is in one is looked at where it can be read."""
+    try:
+        check_writers(found.path)
+    except SiteConfigError as error:
+        yield error.message
     mistakes = list(check_files(found.site))
     yield from (found.line(one) for one in mistakes)
     told = {one.loc for one in mistakes}

@@ -13,6 +13,7 @@ from bridge.db import Database
 from bridge.errors import BridgeError
 from bridge.sites import Site
 from bridge.sites.changes import find_changes, find_fixed
+from bridge.sites.files import check_writers
 from bridge.sites.load import read_site_file
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,10 @@ def read_site(path: Path) -> Site:
     """Return the site that `path` describes; log what in it has no effect or is unlikely meant.
 
     Raises:
-        SiteConfigError: the file cannot be read or has mistakes.
+        SiteConfigError: the file cannot be read, has mistakes, or is everybody's to write.
     """
     file = read_site_file(path)
+    check_writers(path)
     for warning in file.warnings:
         log.warning("%s", file.line(warning))
     return file.site

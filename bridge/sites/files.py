@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from bridge.errors import SiteConfigError
 from bridge.sites.kinds import HostFile
 from bridge.sites.mistakes import Loc, Mistake
 from bridge.sites.model import Site
@@ -43,6 +44,22 @@ def named_files(site: Site) -> Iterator[NamedFile]:
                     yield NamedFile((*loc, name, number), one, what)
             elif value is not None and "{" not in str(value):
                 yield NamedFile((*loc, name), Path(value), what)
+
+
+def check_writers(path: Path) -> None:
+    """Refuse a site file that others than its owner and group can write: it says who runs what.
+
+    Raises:
+        SiteConfigError: says its mode; or it is no longer there.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise SiteConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    if mode & stat.S_IWOTH:
+        raise SiteConfigError(
+            f"{path}: has mode {mode:04o}, expected 0644 or less: every user of this host can write"
+        )
 
 
 def check_files(site: Site) -> Iterator[Mistake]:

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bridge.cli.config import config
+from bridge.cli.reload import read_site
+from bridge.errors import SiteConfigError
 from tests.factories.sites import write_encryption_keys, write_keys
 
 SITE = """\
@@ -39,6 +41,7 @@ def site_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "metrics").chmod(0o640)
     path = tmp_path / "site.toml"
     path.write_text(SITE.format(folder=tmp_path))
+    path.chmod(0o640)
     monkeypatch.setenv("BRIDGE_SITE", str(path))
     return path
 
@@ -112,6 +115,17 @@ def test_the_files_that_it_names(site_file: Path, name: str, what: str, said: st
     line = result.stderr.splitlines()[0]
     assert line.startswith(str(site_file) + said.format(site_file.parent / name))
     assert "hunter2" not in result.output
+
+
+def test_a_site_file_that_everybody_can_write(site_file: Path) -> None:
+    site_file.chmod(0o666)
+    assert run("check").exit_code == 0
+    result = run("check", "--files")
+    assert result.stderr.splitlines()[0] == (
+        f"{site_file}: has mode 0666, expected 0644 or less: every user of this host can write"
+    )
+    with pytest.raises(SiteConfigError, match="has mode 0666"):
+        read_site(site_file)
 
 
 def test_keys_that_do_not_belong_together(site_file: Path) -> None:

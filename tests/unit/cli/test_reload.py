@@ -56,6 +56,7 @@ def site_file(tmp_path: Path) -> Path:
     public, private = write_keys(tmp_path, "physics")
     path = tmp_path / "site.toml"
     path.write_text(SITE.format(public=public, private=private))
+    path.chmod(0o640)
     return path
 
 
