@@ -49,6 +49,8 @@ ACTIONS = {
     "update_config": "config.update",
     "delete_config": "config.delete",
     "update_config_permissions": "permission.set",
+    "put_registry_login": "registry.login",
+    "delete_registry_login": "registry.forget",
     # An admin looks at what is other people's.
     "admin_list_actors": "admin.list",
     "admin_list_workers": "admin.list",
@@ -62,6 +64,7 @@ _NAMES = (
     ("worker_id", "worker"),
     ("alias", "alias"),
     ("name", "config"),
+    ("registry", "registry"),
     ("actor_id", "actor"),
 )
 

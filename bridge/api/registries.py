@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict
 
 from flask import Blueprint, Response
 
+from bridge.api.audit import changing
 from bridge.api.context import case, context, identity
 from bridge.api.describe import describe
 from bridge.api.envelope import success
@@ -73,7 +74,7 @@ def put(registry: str) -> Response:
     fields = read_fields(case())
     username = read_field(fields, "username", _read_secret, "The name there.", invalid=_INVALID)
     password = read_field(fields, "password", _read_secret, "The password.", invalid=_INVALID)
-    with here.database.begin() as session:
+    with changing() as session:
         login = leave_login(
             session, identity(), here.site, here.secrets, registry, username, password, here.now()
         )
@@ -84,7 +85,7 @@ def put(registry: str) -> Response:
 @describe("delete_registry_login")
 def delete(registry: str) -> Response:
     """Forget a login. What was pulled with it stays until it is pulled anew."""
-    with context().database.begin() as session:
+    with changing() as session:
         remove_login(session, identity(), registry)
     return success(None, "Registry login deleted.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -15,9 +15,10 @@ from bridge.db import AuditRecord
 
 log = logging.getLogger("bridge.audit")
 
-# What may stand in an entry as a name: of actors, executions, workers, aliases, configs, users.
+# What may stand in an entry as a name: of actors, executions, workers, aliases, configs, users, and
+# of registries, which may have a port.
 # A token, which somebody has put in a wrong place, is longer.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}\Z")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}\Z")
 HIDDEN = "?"
 
 Result = Literal["ok", "refused", "failed"]
@@ -63,10 +64,10 @@ def shown_name(text: object) -> str:
 
 def write(session: Session, entry: Entry) -> None:
     """Add the entry's row."""
-    session.execute(_INSERT, asdict(entry))
+    session.execute(_INSERT, dict(vars(entry)))
 
 
 def tell(entry: Entry) -> None:
     """Log the entry; after the transaction that it is of."""
-    facts = {name: value for name, value in asdict(entry).items() if name != "at" and value}
+    facts = {name: value for name, value in vars(entry).items() if value and name != "at"}
     log.info("audit", extra={"facts": facts})

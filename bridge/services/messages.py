@@ -30,7 +30,7 @@ from bridge.core.messages import BINARY, CRON_NAME, EVENTS_NAME, PostedMessage
 from bridge.core.statuses import ExecutionStatus, Level
 from bridge.core.waits import Waits
 from bridge.db import Actor, Database, Execution, Message, MessagePart
-from bridge.errors import Conflict, LimitReached, PayloadTooLarge
+from bridge.errors import Conflict, LimitReached
 from bridge.services.access import Target, find_actor, find_target
 from bridge.services.accounts import Account, claimed_by, find_account
 from bridge.services.bulk import NewExecution, NewText, insert_executions, insert_texts
@@ -260,12 +260,7 @@ def _check_room(
     ids_by_key: Mapping[str, str],
 ) -> None:
     """Let the messages in, of which those that are there already under their key do not count."""
-    for place, message in enumerate(new.values(), start=1):
-        try:
-            gate.check_size(actor.tenant, message.message.size)
-        except PayloadTooLarge as error:
-            where = f"Message {place} of {len(new)}: " if len(new) > 1 else ""
-            raise PayloadTooLarge(where + error.message) from error
+    gate.check_sizes(actor.tenant, [one.message.size for one in new.values()])
     try:
         gate.let_in(session, actor.tenant, actor.owner, len(new))
     except LimitReached:

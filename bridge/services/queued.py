@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, event, func, literal, select, true
@@ -88,19 +88,22 @@ class Gate:
     site: Site
     counts: QueueCounts
 
-    def check_size(self, tenant: str, size: int) -> None:
-        """Refuse a message that is too large for the tenant.
+    def check_sizes(self, tenant: str, sizes: Sequence[int]) -> None:
+        """Refuse messages of which one is too large for the tenant.
 
         Raises:
-            PayloadTooLarge: says the limit.
+            PayloadTooLarge: says which, and the limit.
         """
         most = largest_message(self.site, tenant)
-        if size > most:
-            raise PayloadTooLarge(
-                f"Message exceeds max content length of: {most} bytes (it has {size}), the limit "
-                f"of tenant {tenant} (max_message_bytes). Send less, or have the container fetch "
-                "it from elsewhere."
-            )
+        if max(sizes, default=0) <= most:
+            return
+        place = next(place for place, size in enumerate(sizes, start=1) if size > most)
+        where = f"Message {place} of {len(sizes)}: " if len(sizes) > 1 else ""
+        raise PayloadTooLarge(
+            f"{where}Message exceeds max content length of: {most} bytes (it has "
+            f"{sizes[place - 1]}), the limit of tenant {tenant} (max_message_bytes). Send less, or "
+            "have the container fetch it from elsewhere."
+        )
 
     def let_in(self, session: Session, tenant: str, owner: str, count: int) -> None:
         """Count `count` more messages for the actors of `owner`.

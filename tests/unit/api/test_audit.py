@@ -281,6 +281,7 @@ class TestSecrets:
             "actor_id": actor,
             "alias": "model",
             "name": "cTrue",
+            "registry": "registry.example.org:5000",
             "nonce_id": nonce,
             "execution_id": message.json["result"]["execution_id"],
         }
@@ -322,7 +323,8 @@ def _send_marks(who: Caller, method: str, path: str) -> None:
     }
     body = {
         "message": MARK, "image": MARK, "name": MARK, "value": MARK, "actors": MARK, "alias": MARK,
-        "actor_id": MARK, "user": f"{MARK} x", "level": MARK, "description": MARK, MARK: MARK,
+        "actor_id": MARK, "username": MARK, "password": MARK, "user": f"{MARK} x", "level": MARK,
+        "description": MARK, MARK: MARK,
     }  # fmt: skip
     where = f"{path}?A={MARK}&message={MARK}"
     who(method, where, json=body, headers=headers)
