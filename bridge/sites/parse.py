@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -18,8 +18,6 @@ from bridge.sites.table import Table
 from bridge.sites.tables import TABLES
 from bridge.sites.words import expected
 
-Find = Callable[[Site], Iterator[Mistake]]
-
 _KEYS_SHOWN = 14
 
 
@@ -31,12 +29,15 @@ def parse_site(data: dict[str, Any]) -> tuple[Site | None, list[Mistake]]:
     """
     mistakes = list(_find_dates(data, ()))
     site = None
-    try:
+    try:  # as JSON: there pydantic's strictness fits TOML's types
         site = Site.model_validate_json(json.dumps(data, default=lambda _: None), strict=True)
     except ValidationError as error:
         mistakes += [_explain(item) for item in error.errors(include_url=False)]
+    # One a place: of a union pydantic reports each member.
     mistakes = list({one.loc: one for one in reversed(mistakes)}.values())[::-1]
-    whole = site or _read_partly(Site, data, {one.loc for one in mistakes}, ())
+    whole: Table | None = site
+    if site is None or mistakes:
+        whole = _read_partly(Site, data, {one.loc for one in mistakes}, ())
     assert isinstance(whole, Site)
     mistakes += find_mistakes(whole)
     return (None if any(not one.is_warning for one in mistakes) else site), mistakes

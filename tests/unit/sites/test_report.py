@@ -76,6 +76,11 @@ def test_what_is_no_site_at_all(tmp_path: Path, text: str, line: str) -> None:
     assert read(tmp_path, text)[0] == line
 
 
+def test_a_date_is_no_key_that_was_left_out(tmp_path: Path) -> None:
+    lines = read(tmp_path, GOOD.replace('jwks_file = "/keys"', "jwks_file = 2026-01-01"))
+    assert lines == [":14: tenants.PHYSICS.jwks_file: found a date or time, expected a path"]
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SiteConfigError, match=r"nothing: cannot be read \(No such file"):
         load_site(tmp_path / "nothing")
