@@ -4,7 +4,8 @@ usage: openers.py MOUNTPOINT SECONDS
 
 By fanotify permission events: the kernel holds the opener until it is answered, so that what /proc
 says of it is true of the moment of opening. Prints ``ready``, then a line per opener: file system
-uid, program and path. Source: fanotify(7).
+uid, whether it is a ``daemon`` (a descendant of the node's first process) or a ``visitor`` (of a
+command that was run on the node from outside), program and path. Source: fanotify(7).
 """
 
 import ctypes
@@ -17,7 +18,7 @@ from pathlib import Path
 
 FAN_CLASS_CONTENT, FAN_NONBLOCK = 0x04, 0x02
 FAN_MARK_ADD, FAN_MARK_MOUNT = 0x01, 0x10
-FAN_OPEN_PERM, FAN_ALLOW = 0x10000, 0x01
+FAN_OPEN_PERM, FAN_ONDIR, FAN_ALLOW = 0x10000, 0x40000000, 0x01
 EVENT = struct.Struct("=IBBHQii")
 
 
@@ -32,7 +33,9 @@ def main(mountpoint: str, seconds: float) -> None:
         ctypes.c_char_p,
     ]
     flags = FAN_MARK_ADD | FAN_MARK_MOUNT
-    if events < 0 or libc.fanotify_mark(events, flags, FAN_OPEN_PERM, -100, mountpoint.encode()):
+    if events < 0 or libc.fanotify_mark(
+        events, flags, FAN_OPEN_PERM | FAN_ONDIR, -100, mountpoint.encode()
+    ):
         sys.exit(f"fanotify on {mountpoint}: {os.strerror(ctypes.get_errno())}")
     print("ready", flush=True)
     end = time.monotonic() + seconds
@@ -45,20 +48,30 @@ def answer(events: int) -> None:
     data = os.read(events, 1 << 16)
     for offset in range(0, len(data), EVENT.size):
         *_, handle, pid = EVENT.unpack_from(data, offset)
-        uid, program = opener(pid)
+        uid, origin, program = opener(pid)
         path = Path(f"/proc/self/fd/{handle}").readlink()
         os.write(events, struct.pack("=iI", handle, FAN_ALLOW))
         os.close(handle)
-        print(uid, program, path, flush=True)
+        print(uid, origin, program, path, flush=True)
 
 
-def opener(pid: int) -> tuple[str, str]:
+def opener(pid: int) -> tuple[str, str, str]:
+    fields = status(pid)
+    if not fields:
+        return "gone", "?", "?"
+    ancestor = pid
+    while ancestor > 1:
+        ancestor = int(status(ancestor).get("PPid", 0))
+    origin = "daemon" if ancestor == 1 else "visitor"
+    return fields["Uid"].split()[3], origin, fields["Name"].strip()
+
+
+def status(pid: int) -> dict[str, str]:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return "gone", "?"
-    fields = dict(line.split(":", 1) for line in lines)
-    return fields["Uid"].split()[3], fields["Name"].strip()
+        return {}
+    return dict(line.split(":", 1) for line in lines)
 
 
 if __name__ == "__main__":

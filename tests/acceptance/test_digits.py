@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from bridge.sandbox.demo import run_demo
-from tests.cluster import Cluster, wait_for
+from tests.acceptance.watching import watched
+from tests.cluster import Cluster
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(900)]
-
-NODES = ("login", "c1", "c2")
-MOUNTS = ("/scratch", "/work")
-
-
-def start_watching(cluster: Cluster) -> dict[tuple[str, str], tuple[str, int]]:
-    source = Path(__file__).with_name("openers.py").read_bytes()
-    logs = {}
-    for node in NODES:
-        cluster.sandbox.put(node, "/root/openers.py", source)
-        for mount in MOUNTS:
-            log = f"/root/openers{mount.replace('/', '-')}.log"
-            cluster.sandbox.run(node, ["rm", "-f", log])
-            argv = ["python3", "/root/openers.py", mount, "900"]
-            number = cluster.sandbox.start(node, argv, user="root", log_path=log)
-            logs[node, mount] = log, number
-    for (node, _), (log, _) in logs.items():
-        wait_for(lambda n=node, p=log: b"ready" in cluster.sandbox.get(n, p), 10, "fanotify")
-    return logs
 
 
 def test_digits_as_their_owner(cluster: Cluster) -> None:
@@ -41,9 +21,8 @@ def test_digits_as_their_owner(cluster: Cluster) -> None:
             argv = ["find", "/scratch/alice/.bridge", "-printf", "%u %m %y\n"]
             owners.update(cluster.sandbox.run("login", argv, user="alice").stdout.splitlines())
 
-    watching = start_watching(cluster)
-    report = run_demo(cluster.sandbox, print, look_at_spool)
-    time.sleep(1)
+    with watched(cluster) as opened:
+        report = run_demo(cluster.sandbox, print, look_at_spool)
 
     assert report.executions == report.complete == 600
     assert report.accuracy > 0.9
@@ -60,15 +39,8 @@ def test_digits_as_their_owner(cluster: Cluster) -> None:
     assert all(line.startswith("alice ") for line in owners), owners
     assert all(line.split()[1] in ("700", "600", "711") for line in owners), owners
 
-    opened = []
-    for (node, _), (log, number) in watching.items():
-        cluster.sandbox.run(node, ["kill", str(number)])
-        opened += [
-            f"{node} {line}" for line in cluster.sandbox.get(node, log).decode().splitlines()
-        ]
-    alices = [line for line in opened if "/alice" in line]
-    assert any(" 2001 " in line for line in alices)  # the watch sees what alice opens
-    assert [line for line in alices if line.split()[1] == "0"] == []
+    assert opened.by(2001)  # the watch sees what alice opens
+    assert opened.by(0) == []
 
 
 def test_every_execution_tells_what_it_used(cluster: Cluster) -> None:
