@@ -14,6 +14,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from bridge import logs
 from bridge.api import create_app
+from bridge.cli.connections import TimedWorker
 from bridge.cli.reload import note_reload, read_site, refuse_reload
 from bridge.db import Database
 from bridge.db.upgrade import check
@@ -76,7 +77,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.site = site
         self.settings = settings
         self._options = options | {
-            "worker_class": "gthread",
+            "worker_class": TimedWorker,
             "accesslog": None,
             "logger_class": _JsonLogger,
             # The tokens of Abaco's own suite are 7,600 bytes long, and a query may set variables.

@@ -164,7 +164,17 @@ class TestAnswer:
 class TestAddresses:
     """What the URL's owner may try, to reach what only the scheduler can reach."""
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0"])
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "127.0.0.1", "localhost", "LOCALHOST", "2130706433", "0x7f.1", "0x7f000001", "127.1",
+            "0177.0.0.1", "017700000001", "127.0.0.1.", "0", "0.0.0.0", "00.0", "[::1]", "[::]",
+            "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]", "\uff11\uff12\uff17.\uff10.\uff10.\uff11",
+            "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460", "127\u30020\u30020\u30021",
+            "\u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3",
+        ],
+    )  # fmt: skip
     def test_loopback_is_closed_in_every_spelling(self, receiver: Receiver, host: str) -> None:
         with pytest.raises(WebhookError):
             post(f"http://{host}:{receiver.port}/", AddressRules())
