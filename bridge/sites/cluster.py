@@ -75,9 +75,7 @@ class Cluster(Table):
     )
     sudo: Sudo = Sudo()
     ssh: Ssh | None = Field(None, description='Required by `session = "ssh"`.')
-    slurm: Literal["commands", "slurmrestd", "pyslurm"] = Field(
-        "commands", description="How Slurm is asked."
-    )
+    slurm: Literal["commands", "slurmrestd"] = Field("commands", description="How Slurm is asked.")
     slurmrestd: Slurmrestd | None = Field(None, description='Required by `slurm = "slurmrestd"`.')
     spool: UserPath = Field(
         description="Directory of the owner's on the shared filesystem; {login} is the account "

@@ -27,6 +27,11 @@ SUBMIT_TIMEOUT_S = 150.0
 ASK_TIMEOUT_S = 60.0
 # One argument of a program has 128 KiB at most on Linux, and a name with its comma 40 bytes.
 NAMES_PER_CALL = 3000
+# Before 23.02 Slurm knows no --export=NIL (field.md 5.7).
+_WITH_NIL = (23, 2)
+# scancel of 22.05 that is told a name or a state cancels all of an array that waits where some of
+# its tasks are meant (tried with every form of the id); from here on it was seen to do as told.
+_WITH_TASKS = (24, 11)
 # scancel fails where there is nothing to cancel; with --quiet it does so without a word.
 _GONE = re.compile(r"Invalid job id|already completing or completed")
 _SQUEUE_FORMAT = "%j|%u|%F|%K|%T|%r|%N"
@@ -52,8 +57,7 @@ def build_submit(version: tuple[int, int]) -> list[str]:
     had the user's login shell make an environment (field.md 5.7). There sbatch hands on its own
     environment, which is the session's plain one, and the word here counts for more than the line.
     """
-    older = version < (23, 2)
-    return ["sbatch", "--parsable", *(["--export=ALL"] if older else [])]
+    return ["sbatch", "--parsable", *([] if version >= _WITH_NIL else ["--export=ALL"])]
 
 
 def parse_submit(done: Completed) -> int:
@@ -204,6 +208,8 @@ class SlurmCommands:
         self, session: UserSession, array_job_id: int, name: str, tasks: Collection[int]
     ) -> None:
         """See `SlurmPort.cancel_waiting`."""
+        if (self._version or self._read_version()) < _WITH_TASKS:
+            return  # they start, find in the spool that they are to leave, and do so
         argv = build_cancel_waiting(array_job_id, name, tasks)
         check_cancel(session.run(argv, timeout_s=ASK_TIMEOUT_S))
 

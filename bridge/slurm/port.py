@@ -97,5 +97,8 @@ class SlurmPort(Protocol):
     def cancel_waiting(
         self, session: UserSession, array_job_id: int, name: str, tasks: Collection[int]
     ) -> None:
-        """Cancel those of the job's `tasks` that have not started; nothing that runs."""
+        """Cancel those of the job's `tasks` that have not started; nothing that runs.
+
+        A kindness to the queue: where a Slurm cannot do exactly that, nothing happens.
+        """
         ...

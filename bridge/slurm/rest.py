@@ -50,7 +50,7 @@ OLDEST = 41
 _VERSION = re.compile(r"/slurm/(v0\.0\.([0-9]{2}))/")
 # Whether a gateway before slurmrestd or slurmrestd itself is out of order.
 _OUT_OF_ORDER = frozenset({502, 503, 504})
-_NOT_BELIEVED = frozenset({401, 403, 511})
+_NOT_BELIEVED = frozenset({401, 511})
 
 
 class SlurmRest:
@@ -84,6 +84,7 @@ class SlurmRest:
                 raise SettingsError(self._not_offered())
             if answer.status_code in _NOT_BELIEVED:
                 raise SettingsError(self._not_believed(self._config.observer))
+            self._check_status(answer, self._config.observer)
             meta = read_answer(_pieces(answer, ASK_TIMEOUT_S)).get("meta")
         slurm = meta.get("slurm") if isinstance(meta, dict) else None
         return f"slurmrestd of Slurm {slurm.get('release') if isinstance(slurm, dict) else '?'}"

@@ -130,7 +130,8 @@ def check_cancelled(answer: Mapping[str, Any]) -> None:
     except _FORM as error:
         raise UnreadableOutput("slurmrestd: expected the status of each job cancelled.") from error
     complaint = "; ".join(filter(None, said))[:500]
-    if is_unclear(complaint):
+    # The latter is what it says of itself when slurmctld is away; a user's is "permission denied".
+    if is_unclear(complaint) or complaint == "Operation not permitted":
         raise SlurmUnavailable(f"slurmrestd got no clear answer: {complaint}")
     if complaint:
         raise SlurmError(f"slurmrestd could not cancel: {complaint}")

@@ -46,6 +46,16 @@ def recorded(name: str) -> Completed:
     return read_recording(RECORDED / f"{name}.txt")
 
 
+def version_of(path: Path) -> tuple[int, int]:
+    return parse_version(path.parent.name.replace("-", " ") + ".0")
+
+
+def each_version(name: str) -> list[Completed]:
+    found = [read_recording(path) for path in recordings(name)]
+    assert len(found) == 3
+    return found
+
+
 def name_of(digit: str) -> str:
     return "bridge-" + digit * 32
 
@@ -291,18 +301,21 @@ class TestCancel:
         assert "--quiet" not in build_cancel(1, name_of("0"))
 
 
-@pytest.mark.parametrize("path", recordings("*"), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", recordings("s*"), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 def test_what_was_recorded_is_what_is_run(path: Path) -> None:
     """A recording of another command line would prove nothing."""
     head = path.read_text().partition("---")[0]
-    command = dict(line.split(": ", 1) for line in head.splitlines())["command"]
+    facts = dict(line.split(": ", 1) for line in head.splitlines())
+    command, day = facts["command"], datetime.fromisoformat(facts["date"]).replace(tzinfo=UTC)
     words = shlex.split(command.removeprefix("TZ=UTC ").replace("|", r"\|"))
     words = [word for word in words if not word.startswith("SLURM_CONF=")]
     names = ["bridge-" + "0" * 32]
     built = {
-        "sbatch": build_submit((24, 11)),
+        "sbatch": build_submit(version_of(path)),
         "squeue": build_states(names),
-        "sacct": build_accounting(names, datetime(2026, 11, 20, tzinfo=UTC)),
+        "sacct": build_accounting(names, day),
         "scancel": build_cancel(1, names[0]),
     }[words[0]]
     fixed = [word for word in built if not word.startswith("--name=") and not word.isdigit()]
@@ -368,6 +381,66 @@ class TestVersion:
             slurm.submit(owner, "#!/bin/sh\n")  # type: ignore[arg-type]
         assert observer.asked == [["sbatch", "--version"]]
         assert owner.asked == [build_submit((22, 5))] * 2
+
+
+class TestEveryVersion:
+    """What all three say, each in its words."""
+
+    @pytest.mark.parametrize(
+        "name", ["invalid-account", "invalid-partition", "invalid-qos", "array-too-large"]
+    )
+    def test_what_will_never_be_taken(self, name: str) -> None:
+        for done in each_version(f"sbatch-{name}"):
+            with pytest.raises(SubmitRejected):
+                parse_submit(done)
+
+    @pytest.mark.parametrize("name", ["assoc-submit-limit", "partition-drained"])
+    def test_what_will_be_taken_later(self, name: str) -> None:
+        for done in each_version(f"sbatch-{name}"):
+            with pytest.raises(PolicyLimit):
+                parse_submit(done)
+
+    def test_no_controller(self) -> None:
+        for done in each_version("sbatch-no-controller"):
+            with pytest.raises(SlurmUnavailable):
+                parse_submit(done)
+        for done in each_version("scancel-no-controller"):
+            with pytest.raises(SlurmUnavailable):
+                check_cancel(done)
+
+    @pytest.mark.parametrize("name", ["pending", "other-name", "ended", "ended-all", "unknown"])
+    def test_nothing_to_cancel(self, name: str) -> None:
+        for done in each_version(f"scancel-{name}"):
+            check_cancel(done)
+
+    def test_somebody_else_s_job(self) -> None:
+        for done in each_version("scancel-denied"):
+            with pytest.raises(SlurmError, match="permission denied"):
+                check_cancel(done)
+
+    def test_states_and_ends(self) -> None:
+        for done in each_version("squeue-running-and-ended"):
+            rows = parse_states(done.stdout.decode())
+            states = {row.task_index: row.state for row in rows if row.name == name_of("6")}
+            assert states == {0: "FAILED", 1: "FAILED", 2: "COMPLETED", 3: "RUNNING"}
+        for done in each_version("sacct-running-and-ended"):
+            rows = parse_accounting(done.stdout.decode())
+            codes = {row.task_index: row.exit_code for row in rows if row.name == name_of("6")}
+            assert codes == {0: "3:0", 1: "0:9", 2: "0:0", 3: "0:0"}
+
+    def test_what_waits(self) -> None:
+        for done in each_version("squeue-pending"):
+            assert short(parse_states(done.stdout.decode())) == [
+                ("4", None, "PENDING"),
+                ("5", 0, "PENDING"),
+            ]
+
+    def test_some_of_what_waits_is_cancelled_only_where_slurm_does_no_more_than_that(self) -> None:
+        for version, calls in ((b"22.05.8", 0), (b"24.11.5", 1)):
+            slurm = port(Scripted(Completed(0, b"slurm-wlm " + version, b"")))
+            owner = Scripted(Completed(0, b"", b""))
+            slurm.cancel_waiting(owner, 1, name_of("0"), [1])  # type: ignore[arg-type]
+            assert len(owner.asked) == calls
 
 
 class TestPort:
