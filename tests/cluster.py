@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -37,17 +37,24 @@ class Cluster:
         self.address = sandbox.run("login", ["hostname", "-i"]).stdout.split()[0]
         self.start()
 
-    def start(self, service: BridgeService | None = None, **cluster: int) -> None:
+    def start(
+        self,
+        service: BridgeService | None = None,
+        changes: Mapping[str, str] | None = None,
+        **cluster: int,
+    ) -> None:
         """Start what does not run of the bridge, with the keys of the site's cluster given.
 
         Webhooks may lead to the bridge itself, whose address is no public one.
 
         Args:
             service: the bridge as it is to be configured, if otherwise than by the site file.
+            changes: further replacements in the site file's text.
             cluster: further keys of the site's cluster.
         """
         keys = "".join(f"{name} = {value}\n" for name, value in cluster.items())
         changes = {
+            **(changes or {}),
             "lost_after_s = 10\n": f"lost_after_s = 5\n{keys}",
             'case = "camel"\n': f'case = "camel"\nwebhook_networks = ["{self.address}/32"]\n',
         }

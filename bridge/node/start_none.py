@@ -76,7 +76,7 @@ class StartNone(Starter):
     ) -> Outcome:
         """Run one message in a container of its own."""
         problem = message.problem or (None if self._array.command else "The image has no command.")
-        problem = problem or self._sif.find_problem()
+        problem = problem or self._sif.find_problem() or find_missing(self._array.binds)
         if problem:
             return Outcome(RUNTIME_FAILED, problem)
         mounts = self._write_files(message)
@@ -169,6 +169,23 @@ class StartNone(Starter):
             note = "The kernel killed a process: the memory of the job was used up."
             return outcome._replace(oom_killed=True, notes=(*outcome.notes, note))
         return outcome
+
+
+def find_missing(binds: List[Tuple[str, str, str]]) -> Optional[str]:
+    """Return why one of the mounts cannot be made, as its owner should read it, None if all can.
+
+    The runtime would say it in words of its own, and end as an actor may.
+    """
+    for source, target, _ in binds:
+        try:
+            os.stat(source)
+        except OSError as error:
+            return "%s of this node, which is to be mounted at %s, cannot be: %s." % (
+                source,
+                target,
+                error.strerror,
+            )
+    return None
 
 
 class _Run:

@@ -5,11 +5,14 @@ What to do is a Python dictionary, in the variable PROBE or else the message:
 
     send     list of texts or sizes in bytes: each a datagram to the results socket
     call     list of [method, path, body]: requests to the bridge with the token
+    force    list of directories: try by every trick to write a file there
+    list     list of directories: the names in each
     sleep    seconds
     exit     exit code
 """
 
 import ast
+import ctypes
 import hashlib
 import json
 import os
@@ -25,6 +28,7 @@ from pathlib import Path
 BINARY = Path("/_abaco_binary_data")
 RESULTS = Path("/_abaco_results.sock")
 STATE = Path("/_abaco_state.json")
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def describe():
@@ -43,6 +47,7 @@ def describe():
         "kinds": {str(path): kind(path) for path in (BINARY, RESULTS, STATE)},
         "binary": digest(BINARY) if kind(BINARY) == "file" else None,
         "mounts": {line.split()[4]: line.split()[5].split(",")[0] for line in mount_lines()},
+        "roots": {line.split()[4]: line.split()[3] for line in mount_lines()},
         "listing": {path: list_directory(path) for path in ("/", "/tmp", "/home", "/work")},
         "writable": {path: is_writable(path) for path in ("/", "/srv", "/opt", "/tmp", "/work",
                                                          "/scratch", "/corral")},
@@ -113,6 +118,62 @@ def send(what):
     return hashlib.sha256(data).hexdigest()
 
 
+def force(directory):
+    """Try to write a file in a directory that may be read-only; return what came of each trick."""
+    tricks = {
+        "plainly": lambda: None,
+        "after a remount": lambda: remount(directory),
+        "after a remount as root of a user namespace": lambda: remount_alone(directory),
+    }
+    found = {name: attempt(trick, Path(directory)) for name, trick in tricks.items()}
+    for number in (path.name for path in Path("/proc").glob("[0-9]*")):
+        way = Path(f"/proc/{number}/root{directory}")
+        found[f"by way of process {number}"] = attempt(lambda: None, way)
+    return found
+
+
+def attempt(trick, directory):
+    """Play a trick in a process of its own, then write; return why not, or that it was written."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        try:
+            trick()
+            (directory / "forced").write_text("x")
+            (directory / "forced").unlink()
+            said = "written"
+        except OSError as error:
+            said = f"{type(error).__name__}: {error.strerror}"
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answers:
+        said = answers.read()
+    os.wait()
+    return said
+
+
+def remount(directory):
+    """Make a mount writable."""
+    flags = 0x1000 | 0x20  # MS_BIND, MS_REMOUNT, and not MS_RDONLY
+    check(LIBC.mount(None, directory.encode(), None, flags, None))
+
+
+def remount_alone(directory):
+    """Do so with every capability, in namespaces of this process's own."""
+    uid, gid = os.getuid(), os.getgid()
+    check(LIBC.unshare(0x10000000 | 0x00020000))  # CLONE_NEWUSER, CLONE_NEWNS
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    remount(directory)
+
+
+def check(answer):
+    """Raise what the last call of the C library ended with, if it failed."""
+    if answer != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def call(method, path, body):
     """Make a request of the bridge as the token's bearer; return status and body."""
     request = urllib.request.Request(
@@ -148,6 +209,10 @@ def main():
         print(json.dumps([send(what) for what in orders["send"]]))
     if "call" in orders:
         print(json.dumps([call(*request) for request in orders["call"]]))
+    if "force" in orders:
+        print(json.dumps({directory: force(directory) for directory in orders["force"]}))
+    if "list" in orders:
+        print(json.dumps([list_directory(path) for path in orders["list"]]))
     time.sleep(orders.get("sleep", 0))
     return orders.get("exit", 0)
 

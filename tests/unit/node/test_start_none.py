@@ -158,15 +158,28 @@ def test_binary_data_is_bound_as_a_file(start, spool):
         assert socket.endswith("/results.sock destination=/_abaco_results.sock ro")
 
 
-def test_binds_keep_odd_paths(start, spool):
-    odd = '/data/a,b:c "d"'
-    start(["true"], binds=[[odd, "/x", "rw"], ["/y", "/z", "ro"]])
+def test_binds_keep_odd_paths(start, spool, tmp_path):
+    odd, other = tmp_path / 'a,b:c "d"', tmp_path / "y"
+    for path in (odd, other):
+        path.mkdir()
+    start(["true"], binds=[[str(odd), "/x", "rw"], [str(other), "/z", "ro"]])
 
     mounts = Path(f"{spool.sif}.mounts").read_text().splitlines()
     assert mounts[:-1] == [
         f"type=bind source={odd} destination=/x",
-        "type=bind source=/y destination=/z ro",
+        f"type=bind source={other} destination=/z ro",
     ]
+
+
+def test_what_cannot_be_mounted_is_said_in_a_sentence(start, spool, tmp_path):
+    binds = [[str(tmp_path), "/x", "rw"], [f"{tmp_path}/gone", "/data", "ro"]]
+    outcome, _ = start(["true"], binds=binds)
+
+    assert outcome.runtime_error == (
+        f"{tmp_path}/gone of this node, which is to be mounted at /data, cannot be: No such file "
+        "or directory."
+    )
+    assert not Path(f"{spool.sif}.mounts").exists()
 
 
 def test_stdin_is_empty(start):
