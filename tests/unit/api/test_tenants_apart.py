@@ -16,7 +16,7 @@ from bridge.api.describe import description_of
 from bridge.api.openapi import described_routes
 from bridge.core.ids import new_id
 from bridge.core.statuses import ExecutionStatus, Level
-from bridge.db import Base, Log, Result
+from bridge.db import Base, Log, RegistryLogin, Result
 from bridge.node.names import worker_id
 from bridge.services.search import NAMES
 from tests.factories.rows import (
@@ -51,6 +51,9 @@ BODIES = {
     "manage_worker_pool_size": {"num": 1},
 }
 
+# What is named here is the caller's own, whoever else has one of the name.
+MAKE_OWN = {"put_registry_login"}
+
 
 @pytest.fixture
 def things(database):
@@ -72,6 +75,12 @@ def things(database):
         session.add(
             Result(execution_id=execution.id, number=0, payload=b"secret-result", expires_at=later)
         )
+        for username in ("alice", "carol"):
+            login = RegistryLogin(
+                tenant="PHYSICS", username=username, host="secret-registry", login="secret-login",
+                password="ciphertext", create_time=START, last_update_time=START,
+            )  # fmt: skip
+            session.add(login)
         add_account(session, "carol", tenant="BIOLOGY", uid=2003, gid=2003)
         return {
             "actor_id": actor.id,
@@ -79,6 +88,7 @@ def things(database):
             "name": config.name,
             "execution_id": execution.id,
             "worker_id": worker.id,
+            "registry": login.host,
             "nonce_id": add_nonce(session, actor, level=Level.UPDATE).id,
             "alias_nonce_id": add_nonce(session, alias, level=Level.UPDATE).id,
         }
@@ -89,14 +99,15 @@ def ghosts(things):
     """The same in form, of which nothing is there."""
     ghosts = {name: new_id() for name in things}
     ghosts |= {name: f"PHYSICS_{new_id()}" for name in ("nonce_id", "alias_nonce_id")}
-    return ghosts | {"alias": "no-alias", "name": "no-config"}
+    return ghosts | {"alias": "no-alias", "name": "no-config", "registry": "no-registry"}
 
 
 def routes(app):
     """Every route that names something, with its method and the name of its operation."""
     for rule, method, _ in described_routes(app):
         about = description_of(app.view_functions[rule.endpoint])
-        if rule.arguments and not about.is_public and "search_type" not in rule.arguments:
+        is_of_a_thing = rule.arguments and "search_type" not in rule.arguments
+        if is_of_a_thing and not about.is_public and about.operation not in MAKE_OWN:
             yield rule.rule, method, about.operation
 
 
@@ -254,3 +265,12 @@ def test_a_config_of_the_same_name_is_ones_own(caller, things):
     assert alice.get("/configs/secret-config").json["result"]["value"] == "secret-value"
     carol.delete("/configs/secret-config")
     assert alice.get("/configs/secret-config").json["result"]["value"] == "secret-value"
+
+
+def test_a_login_of_the_same_registry_is_ones_own(caller, database, things):
+    carol, before = caller("carol", tenant="BIOLOGY"), rows_of(database)["registry_logins"]
+    body = {"username": "x", "password": "y"}
+    assert carol.put("/registries/secret-registry", json=body).status_code == 200
+    assert set(rows_of(database)["registry_logins"]) > set(before)
+    carol.delete("/registries/secret-registry")
+    assert rows_of(database)["registry_logins"] == before
