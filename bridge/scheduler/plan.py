@@ -95,7 +95,7 @@ def plan_tick(context: ClusterContext) -> list[str]:
     for plan in todo.plans:
         with context.database.begin() as session:
             tokens.append(record_plan(session, context, plan, now))
-        context.memory.served[plan.actor_id, plan.username] = now.timestamp()
+        context.memory.note_served((plan.actor_id, plan.username), now)
     for actor in asked:
         with context.database.begin() as session:
             tokens.append(_record_standing(session, context, actor.id, todo.division, now))

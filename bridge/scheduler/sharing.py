@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 # What an actor's status message is when there is nothing to say, as in Abaco.
 NOTHING = " "
+# Actors of which is remembered when they were served.
+MAX_SERVED = 10_000
+USED_AGE = timedelta(seconds=5)
 _BOUNDS = (
     "max_workers",
     "max_workers_per_user",
@@ -44,10 +47,25 @@ class PlanMemory:
     Attributes:
         served: when an actor was last given workers for a user, seconds.
         shown: the actors whose status says why they wait; None: not known.
+        used: core-seconds of the day, and when they were added up.
     """
 
     served: dict[Key, float] = field(default_factory=dict)
     shown: set[str] | None = None
+    used: tuple[datetime, Counter[User]] | None = None
+
+    def read_used(self, session: Session, now: datetime) -> Counter[User]:
+        """Return what was used today as it was a few seconds ago at most: adding it up takes."""
+        if self.used is None or not timedelta() <= now - self.used[0] < USED_AGE:
+            self.used = now, used_today(session, now)
+        return self.used[1]
+
+    def note_served(self, key: Key, now: datetime) -> None:
+        """Remember that the actor was given workers now, and forget those of long ago."""
+        self.served.pop(key, None)  # so that it is the last in order
+        self.served[key] = now.timestamp()
+        while len(self.served) > MAX_SERVED:
+            del self.served[next(iter(self.served))]
 
 
 def is_shared(site: Site, cluster: Cluster) -> bool:
@@ -68,7 +86,7 @@ def read_sharing(
     now: datetime,
 ) -> Sharing:
     """Return what the cluster's tenants and `users` may have, and have used."""
-    used = used_today(session, now)
+    used = memory.read_used(session, now)
     workers, arrays = _read_elsewhere(session, cluster_name)
     of_tenants: Counter[str] = Counter()
     for (tenant, _), core_s in used.items():

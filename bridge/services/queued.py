@@ -18,7 +18,6 @@ it lets in, and counts again after a second, or after twenty times what counting
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -50,7 +49,7 @@ class QueueCounts:
 
     def __init__(self, read_s: Callable[[], float] = monotonic_s) -> None:
         self._read_s = read_s
-        self._counts: dict[tuple[str, str | None], _Count] = defaultdict(_Count)
+        self._counts: dict[tuple[str, str | None], _Count] = {}
 
     def let_in(
         self, session: Session, tenant: str, owner: str | None, count: int, limit: int
@@ -62,7 +61,7 @@ class QueueCounts:
         Returns:
             None, or how many there are already when they are too many.
         """
-        queue = self._counts[tenant, owner]
+        queue = self._counts.setdefault((tenant, owner), _Count())
         with queue.lock:
             begun = self._read_s()
             if begun >= queue.stale_from_s:

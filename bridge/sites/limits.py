@@ -20,10 +20,11 @@ class TenantLimits(Table):
     """What a tenant may use at once, and each of its users."""
 
     weight: float = Field(
-        1.0, gt=0, description="Share of the cluster beside other tenants', where both wait."
+        1.0, gt=0, description="Part of the cluster's `max_workers` beside other tenants'."
     )
     user_weights: dict[str, float] = Field(
-        {}, description="Shares of users beside each other; 1 where none is given."
+        {},
+        description="Parts of users beside each other, of the tenant's; 1 where none is given.",
     )
     max_message_bytes: int | None = Field(
         None,

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from bridge.core.statuses import ActorStatus, ArrayStatus
 from bridge.db import Actor, ArrayTask, CoreUsage
 from bridge.scheduler.close import _end
+from bridge.scheduler.sharing import PlanMemory
 from bridge.scheduler.usage import Life, used_today
 from tests.unit.scheduler.world import GOOD, QUEUED, World
 
@@ -214,6 +215,14 @@ class TestCoreHours:
         world.post(world.actor(owner="bob"), 1)
         world.tick(2)
         assert set(live_by_user(world)) == {"alice"}
+
+
+def test_who_was_served_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.scheduler.sharing.MAX_SERVED", 2)
+    memory = PlanMemory()
+    for actor in ("a", "b", "a", "c"):
+        memory.note_served((actor, "alice"), datetime(2026, 1, 1, tzinfo=UTC))
+    assert list(memory.served) == [("a", "alice"), ("c", "alice")]
 
 
 def usage(world: World) -> list[CoreUsage]:
