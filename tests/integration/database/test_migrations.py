@@ -90,6 +90,54 @@ def test_there_and_back(migrated):
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
 
 
+def test_rows_of_the_first_release_stay(empty_url):
+    """SQLite copies a table to change it, while rows of others refer to it."""
+    database = Database(empty_url)
+    try:
+        keep_rows(database, empty_url)
+    finally:
+        database.close()
+
+
+def keep_rows(database, empty_url):
+    from alembic import command
+
+    now = "2026-01-01 00:00:00"
+    with database.engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+    with database.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO images (id, cluster, tenant, reference, status, status_message, "
+                "attempts, digest, sif_path, create_time) VALUES (7, 'alpha', 'PHYSICS', "
+                "'r/a:1', 'READY', '', 0, 'sha256:1', '/x.sif', :now)"
+            ),
+            {"now": now},
+        )
+        actors = inspect(connection).get_columns("actors")
+        given = {
+            "id": "a1", "tenant": "PHYSICS", "owner": "alice", "cluster": "alpha", "image_id": 7,
+            "image": "r/a:1", "status": "READY", "create_time": now, "last_update_time": now,
+            "state": "{}", "hints": "[]", "default_environment": "{}", "mounts": "[]", "token": "false",
+        }  # fmt: skip
+        for column in actors:
+            if not column["nullable"] and column["name"] not in given:
+                kind = column["type"].python_type
+                given[column["name"]] = kind() if kind in (int, bool) else ""
+        names = ", ".join(given)
+        values = ", ".join(f":{name}" for name in given)
+        connection.execute(text(f"INSERT INTO actors ({names}) VALUES ({values})"), given)
+    upgrade(empty_url)
+    with database.engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT images.status, images.sif_path, images.owner, actors.id FROM images "
+                "JOIN actors ON actors.image_id = images.id"
+            )
+        ).all()
+    assert [tuple(row) for row in found] == [("REQUESTED", "/x.sif", "", "a1")]
+
+
 def test_another_schema_is_refused(empty_url):
     with pytest.raises(DatabaseError, match="at schema none, this release needs"):
         check(empty_url)
