@@ -76,8 +76,9 @@ def _fill(app: Flask, database: Database, token: str) -> dict[str, list[str]]:
     """Make some of everything, most of it as a client does; return ids by path parameter."""
     client = app.test_client()
 
-    def post(path: str, **body: Any) -> Any:
-        response = client.post(path, json=body, headers={"Authorization": f"Bearer {token}"})
+    def post(path: str, method: str = "POST", **body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {token}"}
+        response = client.open(path, method=method, json=body, headers=headers)
         assert response.status_code == 200, response.json
         return response.json["result"]
 
@@ -107,6 +108,12 @@ def _fill(app: Flask, database: Database, token: str) -> dict[str, list[str]]:
         for path in (first, f"aliases/{aliases[0]}")
         for number in (8, 30)
     )
+    registries, doomed_registries = (
+        [f"{word}{n}.example.org" for n in range(number)]
+        for word, number in (("r", 4), ("doomed", 30))
+    )
+    for registry in registries + doomed_registries:
+        post(f"/actors/registries/{registry}", "PUT", username="me", password="word")
     _run(database, first, executions[:4])
     credential = {"Authorization": f"Bearer {token}"}
     listed = client.get(f"/actors/{first}/workers", headers=credential).json["result"]
@@ -121,6 +128,8 @@ def _fill(app: Flask, database: Database, token: str) -> dict[str, list[str]]:
         "doomed_alias": doomed_aliases,
         "name": configs,
         "doomed_config": doomed_configs,
+        "registry": registries,
+        "doomed_registry": doomed_registries,
         "nonce_id": nonces,
         "doomed_nonce": doomed_nonces,
         "alias_nonce": alias_nonces,

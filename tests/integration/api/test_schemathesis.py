@@ -75,6 +75,7 @@ OF_OPERATIONS = {
     "delete_worker": {"worker_id": "doomed_worker"},
     "delete_alias": {"alias": "doomed_alias"},
     "delete_config": {"name": "doomed_config"},
+    "delete_registry_login": {"registry": "doomed_registry"},
     "get_alias_nonce": {"nonce_id": "alias_nonce"},
     "delete_alias_nonce": {"nonce_id": "doomed_alias_nonce"},
 }

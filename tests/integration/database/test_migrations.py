@@ -118,7 +118,8 @@ def keep_rows(database, empty_url):
         given = {
             "id": "a1", "tenant": "PHYSICS", "owner": "alice", "cluster": "alpha", "image_id": 7,
             "image": "r/a:1", "status": "READY", "create_time": now, "last_update_time": now,
-            "state": "{}", "hints": "[]", "default_environment": "{}", "mounts": "[]", "token": "false",
+            "state": "{}", "hints": "[]", "default_environment": "{}", "mounts": "[]",
+            "token": "false",
         }  # fmt: skip
         for column in actors:
             if not column["nullable"] and column["name"] not in given:
