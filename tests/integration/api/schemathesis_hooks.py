@@ -45,6 +45,7 @@ REFUSALS = {
     r"Invalid environment variable name": "OpenAPI 3.0 has no schema for names of properties",
     r"Environment variable .* is reserved": "OpenAPI 3.0 has no schema for names of properties",
     r"webhook": "a URL that the bridge may call",
+    r"The image .* is not allowed for your tenant": "a tenant says which images it runs",
     r"^Invalid actor description: {'batch'": "the site says what may be asked of Slurm",
     r"is what is shown in the place of a secret": "what was shown is not the secret (3.12)",
     r"Cannot force quit an execution not in RUNNING status": "depends on the execution (3.5)",
