@@ -25,15 +25,19 @@ __all__ = ["cluster", "sandbox"]  # one of each for the whole run, whichever roo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a cluster, and otherwise what is in one file.
+    """Keep together what shares a cluster, which goes first, and otherwise what is in one file.
 
     So `make test` (pytest -n 2 --dist loadgroup) runs the one real cluster's tests one after the
     other, in one process, while another process runs all that needs none.
     """
-    for item in items:
+
+    def group(item: pytest.Item) -> str:
         is_cluster = item.get_closest_marker("sandbox") is not None
-        group = "sandbox" if is_cluster else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        return "sandbox" if is_cluster else item.nodeid.partition("::")[0]
+
+    items.sort(key=lambda item: group(item) != "sandbox")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 @pytest.fixture(scope="session")
