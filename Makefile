@@ -11,7 +11,7 @@ demo: setup  ## Classify 500 digits on a real Slurm cluster in containers; leave
 	$(SUDO) $(BIN)/bridge demo
 
 test: setup  ## Run the whole test suite, real cluster included
-	$(SUDO) $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(SUDO) $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: setup  ## Format, lint, types, rooms
 	$(BIN)/ruff format --check .

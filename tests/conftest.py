@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import text
+from xdist.scheduler import LoadScopeScheduling
 
 from bridge.clock import ManualClock
 from bridge.db import Base, Database
@@ -24,20 +25,31 @@ settings.load_profile("suite")
 __all__ = ["cluster", "sandbox"]  # one of each for the whole run, whichever room asks first
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a cluster, which goes first, and otherwise what is in one file.
+# Whose tests share the one real cluster.
+CLUSTER_TESTS = ("tests/acceptance/", "tests/integration/node/", "tests/integration/sandbox/",
+                 "tests/integration/sessions/", "tests/integration/slurm/")  # fmt: skip
 
-    So `make test` (pytest -n 2 --dist loadgroup) runs the one real cluster's tests one after the
-    other, in one process, while another process runs all that needs none.
+
+class Halves(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of the real cluster, one after the other, beside all others, file by file.
+
+    For pytest-xdist: `make test` is pytest -n 2 --dist loadscope --no-loadscope-reorder.
     """
 
-    def group(item: pytest.Item) -> str:
-        is_cluster = item.get_closest_marker("sandbox") is not None
-        return "sandbox" if is_cluster else item.nodeid.partition("::")[0]
+    def _split_scope(self, nodeid: str) -> str:
+        return "cluster" if nodeid.startswith(CLUSTER_TESTS) else nodeid.partition("::")[0]
 
-    items.sort(key=lambda item: group(item) != "sandbox")
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Halves:
+    """Share the tests out between the two processes."""
+    return Halves(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """See that a test of the cluster is where those are, or two processes would bring it up."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+        if item.get_closest_marker("sandbox") and not item.nodeid.startswith(CLUSTER_TESTS):
+            raise pytest.UsageError(f"{item.nodeid}: expected in one of {', '.join(CLUSTER_TESTS)}")
 
 
 @pytest.fixture(scope="session")
