@@ -55,7 +55,7 @@ def idle_tick(context: ClusterContext) -> None:
         try:
             if array.leaving_at is None:
                 is_over = array.drain_requested or _is_over(
-                    context, array, tasks[array.id], is_cramped=array.username in cramped
+                    context, array, tasks[array.id], is_cramped=array.login in cramped
                 )
                 if not is_over or not start_leaving(
                     context, array.id, with_open=array.drain_requested
@@ -70,12 +70,12 @@ _HAS_OPEN = exists().where(Execution.array_id == Array.id, IS_OPEN)
 
 
 def _read_cramped(session: Session, context: ClusterContext) -> set[str]:
-    """Return the users who have an array that waits for room."""
+    """Return the accounts that have an array which waits for room: Slurm's limits are theirs."""
     now = context.clock.now()
     has_worker = exists().where(
         Worker.array_id == Array.id, Worker.status != WorkerStatus.SHUTTING_DOWN
     )
-    query = select(Array.username).where(
+    query = select(Array.login).where(
         Array.cluster == context.name,
         or_(
             and_(Array.status == ArrayStatus.PLANNED, Array.retry_at > now),

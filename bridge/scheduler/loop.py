@@ -131,9 +131,9 @@ class SchedulerLoop:
 
         An owner's second one would wait for the same session, and hold up somebody else's.
         """
-        for token, username in due_arrays(context):
-            if username not in list(context.submitting.values()):
-                context.submitting[token] = username
+        for token, login in due_arrays(context):
+            if login not in list(context.submitting.values()):
+                context.submitting[token] = login
                 self._submitters.submit(self._submit_one, context, token)
 
     @staticmethod

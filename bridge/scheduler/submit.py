@@ -37,11 +37,11 @@ HELD_BYTES = 8 << 20  # payloads that are read from the database at once
 def due_arrays(context: ClusterContext) -> Sequence[tuple[str, str]]:
     """Return the arrays that are to be submitted now: new ones, and those put off until now.
 
-    Each with its owner, in order.
+    Each with the account it runs under, in order.
     """
     with context.database.read() as session:
         rows = session.execute(
-            select(Array.id, Array.username)
+            select(Array.id, Array.login)
             .where(
                 Array.cluster == context.name,
                 Array.status == ArrayStatus.PLANNED,
@@ -49,7 +49,7 @@ def due_arrays(context: ClusterContext) -> Sequence[tuple[str, str]]:
             )
             .order_by(Array.planned_at, Array.id)
         )
-        return [(token, username) for token, username in rows]
+        return [(token, login) for token, login in rows]
 
 
 def submit_array(context: ClusterContext, token: str) -> None:

@@ -17,8 +17,9 @@ from bridge.auth import Identity
 from bridge.clock import Clock
 from bridge.core.waits import Waits
 from bridge.db import ClusterUser, Database
-from bridge.errors import ConnectFailed, UserUnknown
+from bridge.errors import ConnectFailed, InvalidField, UserUnknown
 from bridge.services.logins import Person, Wanted, wanted_account
+from bridge.services.mounts import checked_paths
 from bridge.services.rows import find_or_insert
 from bridge.sites import Site
 
@@ -78,7 +79,7 @@ def find_account(
         claimed = row.claimed
     wanted = wanted_account(site, person, claimed)
     known = row if row is not None and _agrees(row, wanted, claimed) else None
-    if known is None or _age(known, clock) >= (FRESH if known.login else REFUSAL_FRESH):
+    if known is None or not _is_fresh(known, site, person, clock):
         with database.begin() as session:
             number = _leave_question(session, person, claimed)
         row = waits.until(lambda: _answer(database, person, number), WAIT_S)
@@ -140,6 +141,18 @@ def _agrees(row: ClusterUser, wanted: Wanted, claimed: Mapping[str, Any] | None)
         and wanted.gid in (None, row.gid)
         and set(wanted.groups) <= set(row.groups)
     )
+
+
+def _is_fresh(row: ClusterUser, site: Site, person: Person, clock: Clock) -> bool:
+    """Whether the answer is young enough, and tells of every mount that is to be looked for."""
+    account = _account(row)
+    if account is None:
+        return _age(row, clock) < REFUSAL_FRESH
+    try:
+        paths = checked_paths(site, person, account)
+    except InvalidField:  # asking would not help: whoever fills the mounts is told
+        paths = []
+    return _age(row, clock) < FRESH and row.paths.keys() >= set(paths)
 
 
 def _age(row: ClusterUser, clock: Clock) -> timedelta:

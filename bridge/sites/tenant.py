@@ -55,8 +55,9 @@ class Tenant(Table):
     claims: Claims = Claims()
     accounts: Literal["getent", "table", "claims"] = Field(
         "getent", description="Where a user's account comes from: the cluster's own user database "
-        "(the account has the user's name), `account_table`, or the claims of the token. Whatever "
-        "it is, the account that the cluster has counts, and must agree."
+        "(the account has the user's name, so the tenant's issuer must mean the same person by "
+        "it), `account_table`, or the claims of the token. Whatever it is, the account that the "
+        "cluster has counts, and must agree."
     )  # fmt: skip
     account_table: dict[str, TableAccount] = Field(
         {}, description='Accounts by username (`accounts = "table"`).'

@@ -12,6 +12,7 @@ from bridge.errors import ConnectFailed, UserUnknown
 from bridge.services.accounts import Account, ask_again, find_account, read_account
 from bridge.services.logins import Person
 from tests.factories.rows import START, add_account
+from tests.factories.sites import with_tenant
 
 ALICE = Person("alpha", "PHYSICS", "alice")
 
@@ -57,12 +58,6 @@ def find(database, site, clock):
         return find_account(database, where, person, clock, waits, claimed)
 
     return call
-
-
-def with_tenant(site, **changes):
-    table = site.tenants["PHYSICS"].model_dump() | changes
-    tenants = {**site.tenants, "PHYSICS": type(site.tenants["PHYSICS"]).model_validate(table)}
-    return site.model_copy(update={"tenants": tenants})
 
 
 def set_account(database, **changes):
@@ -173,6 +168,16 @@ def test_a_token_says_which_account_it_is(database, site, find):
     assert find(Waits(never), where=trusting).login == "al"
     with pytest.raises(ConnectFailed):  # and what it says otherwise is asked for
         find(Scheduler(database, 0).waits(), where=trusting, claimed={**claimed, "login": "bo"})
+
+
+def test_a_mount_that_nobody_has_looked_for_is_asked_for(database, site, find):
+    mounts = [{"host_path": "/a/{login}", "container_path": "/a", "if_missing": "skip"}]
+    checked = with_tenant(site, mounts=mounts)
+    set_account(database)
+    scheduler = Scheduler(database, 1, uid=7, paths={"/a/alice": True})
+    assert find(scheduler.waits(), where=checked).paths == {"/a/alice": True}
+    set_account(database, paths={"/a/alice": False})
+    assert find(Waits(never), where=checked).paths == {"/a/alice": False}
 
 
 def test_an_account_for_all_is_everybodys(database, site, find):
