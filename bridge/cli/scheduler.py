@@ -19,6 +19,7 @@ from bridge.errors import BridgeError, SessionError, SlurmError
 from bridge.scheduler.context import ClusterContext, no_hook
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
+from bridge.scheduler.users import find_ids
 from bridge.sessions import UserSession
 from bridge.sessions.patience import Patience
 from bridge.sessions.program import AgentProgram
@@ -117,12 +118,15 @@ def _context(
     def observer() -> UserSession:
         return own.session("bridge")
 
+    def known(login: str) -> tuple[int, int] | None:
+        return find_ids(database, name, login)
+
     return ClusterContext(
         name=name,
         site=site,
         database=database,
-        sessions=ways.owners(name, cluster, Patience()),
-        submitters=ways.owners(name, cluster),
+        sessions=ways.owners(name, cluster, Patience(), known),
+        submitters=ways.owners(name, cluster, known=known),
         observer=observer,
         slurm=make_slurm(cluster, observer, sign),
         clock=SystemClock(),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 
 from bridge.core.accounts import is_login, refuse_account
-from bridge.db import Actor, ClusterUser
+from bridge.db import Actor, ClusterUser, Database
 from bridge.errors import CommandTimeout, ConnectFailed, InvalidField, SessionError, UserUnknown
 from bridge.scheduler.context import ClusterContext
 from bridge.services.logins import Person, Wanted, wanted_account
@@ -101,6 +101,18 @@ def look_up(context: ClusterContext, person: Person, wanted: Wanted) -> Found:
             f"User {person.username} cannot run anything on cluster {context.name}: {refusal}."
         )
     return found
+
+
+def find_ids(database: Database, cluster: str, login: str) -> tuple[int, int] | None:
+    """Return uid and gid of an account as the cluster has told them, if it was asked."""
+    with database.read() as session:
+        row = session.execute(
+            select(ClusterUser.uid, ClusterUser.gid)
+            .where(ClusterUser.cluster == cluster, ClusterUser.login == login)
+            .order_by(ClusterUser.checked_at.desc())
+            .limit(1)
+        ).first()
+    return None if row is None or row.uid is None or row.gid is None else (row.uid, row.gid)
 
 
 def _answer(context: ClusterContext, row: ClusterUser) -> None:

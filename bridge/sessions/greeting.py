@@ -40,6 +40,11 @@ class Greeting:
 
 
 Check = Callable[[str, Greeting], None]  # raises ConnectFailed
+Known = Callable[[str], tuple[int, int] | None]  # uid and gid of an account, where they are known
+
+
+def nobody_known(_login: str) -> None:
+    """Know no account."""
 
 
 def read_greeting(hello: Mapping[str, Any]) -> Greeting:
@@ -101,12 +106,15 @@ def check_host(policy: AccountPolicy) -> Check:
     return check
 
 
-def check_remote(login_of: Callable[[str], str], policy: AccountPolicy) -> Check:
+def check_remote(
+    login_of: Callable[[str], str], policy: AccountPolicy, known: Known = nobody_known
+) -> Check:
     """Return the check of agents on another host, whose user database is not here.
 
     Args:
         login_of: whom a user's agent runs as there.
         policy: whom nothing may run as.
+        known: what the cluster said of that account when it was asked.
     """
 
     def check(login: str, greeting: Greeting) -> None:
@@ -116,6 +124,8 @@ def check_remote(login_of: Callable[[str], str], policy: AccountPolicy) -> Check
         refusal = refuse_account(expected, greeting.uid, greeting.gid, greeting.groups, policy)
         if refusal is not None:
             raise ConnectFailed(f"No session as {expected}: {refusal}.")
+        if (ids := known(expected)) is not None:
+            _compare(expected, greeting, *ids, None)
 
     return check
 

@@ -12,10 +12,12 @@ from bridge.errors import SettingsError
 from bridge.sessions.greeting import (
     Check,
     Greeting,
+    Known,
     check_host,
     check_own,
     check_program,
     check_remote,
+    nobody_known,
 )
 from bridge.sessions.openers import Opener, local_opener, sudo_opener
 from bridge.sessions.patience import Patience
@@ -41,8 +43,21 @@ class Ways:
     _connections: dict[str, SshConnections] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def owners(self, name: str, cluster: Cluster, patience: Patience | None = None) -> SessionPool:
-        """Return sessions as users of the cluster `name`, by the login that each has there."""
+    def owners(
+        self,
+        name: str,
+        cluster: Cluster,
+        patience: Patience | None = None,
+        known: Known = nobody_known,
+    ) -> SessionPool:
+        """Return sessions as users of the cluster `name`, by the login that each has there.
+
+        Args:
+            name: the cluster's name in the site file.
+            cluster: its table.
+            patience: who has used up theirs is left alone for a while.
+            known: what the cluster said of an account, which another host's agent must be.
+        """
         opener: Opener
         if cluster.session == "setuid":
             if self.spawner is None:
@@ -53,7 +68,7 @@ class Ways:
             check = check_host(cluster.account_policy)
         elif cluster.session == "ssh":
             opener = self._ssh(name, cluster).opener(cluster.account_of)
-            check = check_remote(cluster.account_of, cluster.account_policy)
+            check = check_remote(cluster.account_of, cluster.account_policy, known)
         else:
             opener, check = local_opener(self.program.argv(cluster.node_python)), check_own
         return SessionPool(opener, self._checked(cluster, check), patience)
