@@ -25,7 +25,7 @@ from pathlib import Path
 import jwt
 
 from bridge.clock import Clock, SystemClock
-from bridge.core.accounts import AccountPolicy, refuse_account
+from bridge.core.accounts import AccountPolicy, is_login, refuse_account
 from bridge.errors import ConnectFailed, SettingsError, SlurmError
 from bridge.sessions.accounts import find_account
 from bridge.sessions.spawner import become
@@ -137,11 +137,11 @@ def start_signers(site: Site, service_user: str) -> dict[str, Sign]:
     Raises:
         SettingsError: a key cannot be read, or should not be.
     """
-    signers = {}
+    signers: dict[str, Sign] = {}
     for name, cluster in site.clusters.items():
         if cluster.slurm == "slurmrestd" and cluster.slurmrestd is not None:
             signers[name] = (
-                _ask_process(_start_process(cluster, cluster.slurmrestd, service_user))
+                SignerClient(_start_process(cluster, cluster.slurmrestd, service_user))
                 if os.geteuid() == 0
                 else _make_signer(cluster, cluster.slurmrestd)
             )
@@ -173,6 +173,7 @@ def _start_process(cluster: Cluster, config: Slurmrestd, service_user: str) -> s
     theirs.close()
     greeting = json.loads(ours.recv(4096) or b'{"error": "its process ended"}')
     if "error" in greeting:
+        ours.close()
         raise SettingsError(greeting["error"])
     return ours
 
@@ -202,17 +203,21 @@ def _run_process(
     return 0
 
 
-def _ask_process(process: socket.socket) -> Sign:
-    lock = threading.Lock()
+class SignerClient:
+    """Asks the process that has the key, and signs that way."""
 
-    def sign(username: str) -> str:
-        name = username.encode()
-        if not 0 < len(name) <= MAX_NAME_BYTES:  # an empty request would tell it to end
+    def __init__(self, process: socket.socket) -> None:
+        self._process = process
+        self._lock = threading.Lock()
+
+    def __call__(self, username: str) -> str:
+        """Return a token for `username`."""
+        if not is_login(username):  # an empty request would tell it to end
             raise SlurmError(f"No token for {username[:40]!r}: not a user name.")
         try:
-            with lock:
-                process.send(name)
-                answer = process.recv(1 << 16)
+            with self._lock:
+                self._process.send(username.encode())
+                answer = self._process.recv(1 << 16)
         except OSError as error:
             raise SlurmError(f"The signer cannot be asked: {error.strerror}.") from error
         found = json.loads(answer or b'{"error": "The signer has ended; restart the scheduler."}')
@@ -221,4 +226,6 @@ def _ask_process(process: socket.socket) -> Sign:
         token: str = found["token"]
         return token
 
-    return sign
+    def close(self) -> None:
+        """Let the process end."""
+        self._process.close()
