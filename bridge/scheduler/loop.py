@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 WORK_S = 0.5
 SETTLE_S = 1.0
 WATCH_S = 2.0
+# A Slurm that takes long to answer, or does not, is left in peace for so many times as long: the
+# other work of the same thread goes on meanwhile.
+PEACE = 4.0
 QUESTIONS_S = 0.5
 DELIVER_S = 0.5
 CRON_S = 10.0
@@ -58,6 +61,7 @@ class SchedulerLoop:
         self._leading = False
         self._pulls = Pulls()
         self._settle_due = self._watch_due = 0.0
+        self._peace_until: dict[str, float] = {}
         self._submitters = futures.ThreadPoolExecutor(SUBMITTERS, "submit")
         self._timers = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(8)},
@@ -124,7 +128,17 @@ class SchedulerLoop:
         if settle:
             self._each(settle_arrays)
         if watch:
-            self._each(watch_slurm)
+            self._each(self._watch)
+
+    def _watch(self, context: ClusterContext) -> None:
+        begun = monotonic_s()
+        if begun < self._peace_until.get(context.name, 0.0):
+            return
+        try:
+            watch_slurm(context)
+        finally:
+            ended = monotonic_s()
+            self._peace_until[context.name] = ended + PEACE * (ended - begun)
 
     def _submit(self, context: ClusterContext) -> None:
         """Have arrays submitted while this thread goes on, one of an owner's at a time.

@@ -24,7 +24,8 @@ from bridge.slurm.refusals import is_unclear, submit_error
 
 # sbatch itself sleeps up to 120 s when the controller's queue is full (field.md 4.1).
 SUBMIT_TIMEOUT_S = 150.0
-ASK_TIMEOUT_S = 60.0
+# squeue and sacct give up on a daemon that is away after 10 s or so (MessageTimeout).
+ASK_TIMEOUT_S = 30.0
 # One argument of a program has 128 KiB at most on Linux, and a name with its comma 40 bytes.
 NAMES_PER_CALL = 3000
 # Before 23.02 Slurm knows no --export=NIL (field.md 5.7).

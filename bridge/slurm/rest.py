@@ -41,7 +41,7 @@ from bridge.slurm.rest_body import build_cancel_body, build_submission
 CONNECT_TIMEOUT_S = 5.0
 # As long as sbatch's own patience, and as long as squeue's (bridge.slurm.commands).
 SUBMIT_TIMEOUT_S = 150.0
-ASK_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 30.0
 PIECE_BYTES = 256 << 10
 MOST_BYTES = 1 << 30  # of one answer
 NAMES_PER_CALL = 200  # they travel in the URL

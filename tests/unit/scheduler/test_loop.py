@@ -151,3 +151,26 @@ def test_slurm_that_is_down_ends_no_round(world: World, one: SchedulerLoop, capl
     world.slurm.states = down  # type: ignore[assignment, method-assign]
     one.work()
     assert "Slurm: no answer" in caplog.text
+
+
+def test_a_slurm_that_hangs_takes_no_more_than_its_share_of_the_rounds(
+    world: World, one: SchedulerLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.post(world.actor())
+    world.tick(2)
+    now_s, asked_at = 1000.0, []
+    monkeypatch.setattr(loop, "monotonic_s", lambda: now_s)
+
+    def hang(*_: object) -> None:
+        nonlocal now_s
+        asked_at.append(now_s)
+        now_s += 30
+        raise SlurmUnavailable("no answer")
+
+    world.slurm.states = hang  # type: ignore[assignment, method-assign]
+    while now_s < 1300:
+        one.work()
+        now_s += 3
+
+    assert len(asked_at) == 2
+    assert asked_at[1] - asked_at[0] >= 30 * loop.PEACE
