@@ -66,11 +66,17 @@ if command -v env >/dev/null 2>&1; then
 fi
 unset _bridge_shim_n
 """
+# What may be a secret is no argument of `env`, which everybody on the node could read for a moment.
+# GNU's takes it from a variable; where there is another, it gets a name that a shell can carry.
+_HIDE = """\
+if env -S 'x=1' true >/dev/null 2>&1; then
+  set -- env -u _bridge_shim_nonce -S 'x-nonce=${_bridge_shim_nonce}' "$@"
+else
+  [ -n "${x_nonce+x}" ] || export x_nonce="$_bridge_shim_nonce"
+  unset _bridge_shim_nonce
+fi
+"""
 _GO = 'echo started >&3\nexec 3>&-\nexec "$@"\n'
-SHIM = _LOOK + _GO
-MENDING_SHIM = _MEND + SHIM
-CARRYING_SHIM = _CARRY % _LOOK.strip() + _GO
-MENDING_CARRYING_SHIM = _MEND + CARRYING_SHIM
 # No character of these means anything to a shell, but for some that bash uses within.
 _MARKS = [chr(number) for number in range(0x1F, 0x01, -1) if chr(number) not in "\t\n\v\f\r"]
 
@@ -98,7 +104,9 @@ def build_launch(
         runtime_env: the whole environment of the runtime itself: nothing is inherited.
         mounts: what this message has besides the array's binds, in the same form.
     """
-    names, carried = split_environment(dict(array.environment, **dict(message.env, **own)))
+    environment = dict(array.environment, **dict(message.env, **own))
+    nonce = environment.pop("x-nonce", None)  # a credential of whoever posted
+    names, carried = split_environment(environment)
     argv = [array.apptainer, "--silent", "exec"]
     argv += ["--containall", "--no-home", "--no-eval", "--writable-tmpfs"]
     if array.gpus:
@@ -110,15 +118,26 @@ def build_launch(
     env = {_encode(name): _encode(value) for name, value in runtime_env.items()}
     for number, (name, value) in enumerate(carried, 1):
         names[_CARRIER + str(number)] = name + "=" + value
-    is_mended = mark_line_ends(names)
-    if carried:
-        argv += [MENDING_CARRYING_SHIM if is_mended else CARRYING_SHIM, "bridge", str(len(carried))]
-    else:
-        argv += [MENDING_SHIM if is_mended else SHIM, "bridge"]
-    argv += array.command
+    if nonce is not None:
+        names[_CARRIER + "nonce"] = nonce
+    mends = mark_line_ends(names)
+    argv += [build_shim(carries=bool(carried), mends=mends, hides=nonce is not None), "bridge"]
+    argv += ([str(len(carried))] if carried else []) + array.command
     for name, value in names.items():
         env[b"APPTAINERENV_" + _encode(name)] = _encode(value)
     return Launch([_encode(word) for word in argv], env)
+
+
+def build_shim(*, carries: bool = False, mends: bool = False, hides: bool = False) -> str:
+    """Return the shell script that becomes the actor.
+
+    Args:
+        carries: variables that a shell cannot name; how many they are is its first argument.
+        mends: values with a mark in their DOS line ends.
+        hides: a nonce, which must not be seen in any command line.
+    """
+    shim = _CARRY % _LOOK.strip() if carries else _LOOK
+    return (_MEND if mends else "") + shim + (_HIDE if hides else "") + _GO
 
 
 def runtime_places(directory: str) -> Dict[str, str]:

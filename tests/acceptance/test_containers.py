@@ -318,7 +318,7 @@ def test_links_webhooks_and_schedules_start_containers(
 
     wait_for(lambda: len(environments()) >= 6, 90, "six events: two ways, three events")
     told = [ast.literal_eval(one["MSG"]) for one in seen]
-    linked = [event for one, event in zip(seen, told, strict=True) if "x-nonce" not in one]
+    linked = [event for one, event in zip(seen, told, strict=True) if "x_nonce" not in one]
     assert linked[0]["event_type"] == "ACTOR_READY"
     ended = {(e["event_type"], e.get("exit_code")) for e in told if "execution_id" in e}
     assert ("EXECUTION_COMPLETE", 7) in ended

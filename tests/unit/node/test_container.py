@@ -5,22 +5,18 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import sys
 import tempfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.node.container import (
-    CARRYING_SHIM,
-    MENDING_CARRYING_SHIM,
-    MENDING_SHIM,
-    SHIM,
-    build_mount,
-    mark_line_ends,
-    split_environment,
-)
+from bridge.node.container import build_mount, build_shim, mark_line_ends, split_environment
 
+SHIM, MENDING_SHIM = build_shim(), build_shim(mends=True)
+CARRYING_SHIM, MENDING_CARRYING_SHIM = (build_shim(carries=True, mends=m) for m in (False, True))
+HIDING_SHIM = build_shim(carries=True, hides=True)
 SHELLS = [
     argv
     for argv in (["dash"], ["bash", "--posix"], ["busybox", "sh"], ["ksh"], ["mksh"])
@@ -114,6 +110,39 @@ class TestShim:
 
         assert code == 0
         assert output.read_text().split() == ["30000", str(len(wanted["MSG"]))]
+
+    @pytest.mark.parametrize("nonce", ["n0nce", "a b $(x) ${y} 'q' \\ \"\n#", ""])
+    def test_it_hands_a_nonce_on_in_no_command_line(self, shell, output, tmp_path, nonce):
+        env = {"_bridge_shim_1": "HOME=h", "_bridge_shim_nonce": nonce}
+        spy = tmp_path / "env"  # says what it is called with, and goes on; no shell, see above
+        spy.write_text(
+            f"#!{sys.executable}\nimport os, sys\n"
+            f"open({str(tmp_path / 'seen')!r}, 'a').write(repr(sys.argv))\n"
+            "os.execv('/usr/bin/env', ['env', *sys.argv[1:]])\n"
+        )
+        spy.chmod(0o755)
+        env["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+
+        code, _ = run_shim(shell, HIDING_SHIM, "1", "/usr/bin/env", "-0", env=env.items())
+
+        assert code == 0
+        lines = output.read_text().split("\0")
+        assert {f"x-nonce={nonce}", "HOME=h"} <= set(lines)
+        assert not [line for line in lines if line.startswith("_bridge")]
+        assert not nonce or repr(nonce)[1:-1] not in (tmp_path / "seen").read_text()
+
+    def test_without_gnu_s_env_a_nonce_has_another_name(self, shell, output, tmp_path):
+        (tmp_path / "env").write_text(
+            '#!/bin/sh\n[ "$1" != -S ] || exit 1\nexec /usr/bin/env "$@"\n'
+        )
+        (tmp_path / "env").chmod(0o755)
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "_bridge_shim_nonce": "n"}
+
+        run_shim(shell, build_shim(hides=True), "/usr/bin/env", "-0", env=env.items())
+
+        lines = output.read_text().split("\0")
+        assert "x_nonce=n" in lines
+        assert not [line for line in lines if line.startswith(("x-nonce", "_bridge"))]
 
     def test_it_does_without_where_the_image_has_no_env(self, shell, output, tmp_path):
         program = tmp_path / "actor"
