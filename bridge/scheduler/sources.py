@@ -7,6 +7,7 @@ Nobody else's account can read it there. Everything else lies in the cluster's c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,9 @@ def _keep(context: ClusterContext, image: Image, cache: SifCache, part: Path) ->
     login = login_of(context, image)
     # Not the session that everything else of the owner's goes through: this may take minutes.
     owner = context.submitters.session(login)
-    folder = f"{context.spool_root(login)}/{PRIVATE_FOLDER}"
+    # Several users may share an account; a name of theirs may have anything in it.
+    person = hashlib.sha256(f"{image.tenant}/{image.owner}".encode()).hexdigest()[:16]
+    folder = f"{context.spool_root(login)}/{PRIVATE_FOLDER}/{person}"
     sha256, size = hash_file(part)
     path = f"{folder}/{sha256[:16]}-{new_token()}.sif"
     owner.mkdir(folder)

@@ -164,9 +164,9 @@ def test_a_private_image_is_its_user_s_alone(cluster: Cluster, files: None) -> N
     assert "hello" in run(cluster, "alice", image)
 
     folder = "/scratch/alice/.bridge/sandbox/images"
-    listed = shell(cluster, f"stat -c '%a %U' {folder} {folder}/*.sif").split("\n")
+    listed = shell(cluster, f"stat -c '%a %U' {folder} {folder}/*/*.sif").split("\n")
     assert listed[:2] == ["700 alice", "600 alice"]
-    script = f"cat {folder}/*.sif || ls {folder}"
+    script = f"cat {folder}/*/*.sif || ls {folder}"
     denied = cluster.sandbox.run("login", ["sh", "-c", script], user="bob", check=False)
     assert denied.returncode != 0
     refuse(cluster, "bob", image, "No such image")

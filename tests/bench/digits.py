@@ -73,6 +73,9 @@ def plain_line(sif: str) -> list[str]:
         actor="",
         apptainer="apptainer",
         sif=sif,
+        sif_bytes=None,
+        sif_sha256=None,
+        sif_uid=0,
         command=command,
         workdir="/opt/digits/work",
         binds=[

@@ -130,7 +130,7 @@ class TestLogins:
         image = sources.bring(owner="alice")
         assert image.status is ImageStatus.READY, image.status_message
         path = Path(str(image.sif_path))
-        assert path.parent == tmp_path / "spool" / "alice" / "images"
+        assert path.parent.parent == tmp_path / "spool" / "alice" / "images"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert image.sif_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
