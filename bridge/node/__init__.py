@@ -52,6 +52,8 @@ started by that worker any more and goes back to the queue.
 
     version, array, actor      protocol version, the array's token, the actor's id
     apptainer, sif             the runtime's program, the image file
+    sif_bytes, sif_sha256      its length and digest, null where they are not compared
+    sif_uid                    the service user, to whom it belongs if not to the owner
     command                    list: the image's Entrypoint + Cmd
     workdir                    the image's WorkingDir or null
     binds                      list of [host path, container path, "ro" | "rw"]
