@@ -23,17 +23,6 @@ FIRST_RETRY = timedelta(seconds=15)
 USED_WITHIN = timedelta(hours=1)  # how exactly an image's last use is known
 
 
-def image_tick(context: ClusterContext) -> int:
-    """Bring all that is asked for, one after the other; return how many images were tried."""
-    images = find_wanted(context)
-    for image in images:
-        bring_image(context, image)
-        tell_actors(context)  # now: the next one may take long
-    if not images:
-        tell_actors(context)
-    return len(images)
-
-
 def find_wanted(context: ClusterContext) -> Sequence[Image]:
     """Return the images that are to be brought now, the longest known first."""
     with context.database.read() as session:

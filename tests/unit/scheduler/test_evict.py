@@ -13,7 +13,6 @@ from bridge.core.statuses import ActorStatus, ArrayStatus, ImageStatus
 from bridge.db import Actor, Array, Image
 from bridge.scheduler import evict
 from bridge.scheduler.evict import STRAY_AFTER, evict_tick
-from bridge.scheduler.images import image_tick
 from bridge.sites import Site
 from tests.factories.rows import (
     add_account,
@@ -25,7 +24,7 @@ from tests.factories.rows import (
 )
 from tests.factories.sites import make_site
 from tests.unit.containers.conftest import Puller, Registry, puller, registry
-from tests.unit.scheduler.world import Killed, World
+from tests.unit.scheduler.world import Killed, World, image_tick
 
 __all__ = ["puller", "registry"]
 

@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Event, Image
-from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS, image_tick
+from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS
 from bridge.sites import Site
 from tests.factories.rows import add_actor, add_image
 from tests.factories.sites import make_site
 from tests.unit.containers.conftest import Puller, Registry, puller, registry
-from tests.unit.scheduler.world import World
+from tests.unit.scheduler.world import World, image_tick
 
 __all__ = ["puller", "registry"]
 

@@ -18,7 +18,6 @@ from bridge.events import record_actor
 from bridge.scheduler.cron import cron_tick
 from bridge.scheduler.deliver import links_tick
 from bridge.scheduler.housekeeping import housekeeping_tick
-from bridge.scheduler.images import image_tick
 from bridge.scheduler.lease import SchedulerLease
 from bridge.scheduler.loop import SchedulerLoop
 from bridge.scheduler.plan import plan_tick
@@ -26,7 +25,7 @@ from bridge.scheduler.renew import renew_contexts
 from bridge.scheduler.users import users_tick
 from bridge.sites import Site
 from tests.factories.rows import add_account, add_actor, add_image
-from tests.unit.scheduler.world import World
+from tests.unit.scheduler.world import World, image_tick
 
 
 @pytest.fixture

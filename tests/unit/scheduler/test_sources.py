@@ -15,13 +15,12 @@ from bridge.auth import load_secret_box
 from bridge.core.statuses import ActorStatus, ExecutionStatus, ImageStatus
 from bridge.db import Actor, Image, RegistryLogin
 from bridge.scheduler.context import ClusterContext
-from bridge.scheduler.images import image_tick
 from bridge.sites import Site
 from tests.factories.rows import START, add_account, add_actor, add_image
 from tests.factories.sifs import OVERLAY, PRIMARY, make_sif
 from tests.factories.sites import make_site
 from tests.unit.containers.conftest import Puller, Registry, puller, registry
-from tests.unit.scheduler.world import World
+from tests.unit.scheduler.world import World, image_tick
 
 __all__ = ["puller", "registry"]
 

@@ -19,6 +19,7 @@ from bridge.launcher.context import JOB_NAME_PREFIX, job_name
 from bridge.node.journal import Fenced, Journal
 from bridge.node.spool import Chunk, Spool, SpoolError
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.images import bring_image, find_wanted, tell_actors
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.loop import plan_and_feed, settle_arrays, watch_slurm
 from bridge.scheduler.stop import cancel_tick
@@ -30,6 +31,17 @@ from tests.factories.rows import add_account, add_actor, add_execution, add_imag
 
 BAD, GOOD = ExecutionStatus.ERROR, ExecutionStatus.COMPLETE
 QUEUED, RUNNING = ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING
+
+
+def image_tick(context: ClusterContext) -> int:
+    """Bring all images that are asked for, one after the other; return how many were tried."""
+    images = find_wanted(context)
+    for image in images:
+        bring_image(context, image)
+        tell_actors(context)
+    if not images:
+        tell_actors(context)
+    return len(images)
 
 
 class Killed(BaseException):
