@@ -80,6 +80,7 @@ class ProcessStream:
                 raise
         assert process.stderr is not None
         self._said = process.stderr
+        self._heard = b""
         os.set_blocking(self._said.fileno(), False)
         self._reaper = threading.Thread(target=process.wait, daemon=True)
         self._reaper.start()
@@ -88,18 +89,22 @@ class ProcessStream:
         self.recv = self._socket.recv
 
     def complaint(self) -> str:
-        """Return what the process said on its stderr, waiting a moment for it to end."""
-        self._reaper.join(_COMPLAINT_S)
-        with contextlib.suppress(OSError, ValueError):  # nothing there, or closed
-            return clean_text(
-                os.read(self._said.fileno(), _COMPLAINT_BYTES).decode(errors="replace")
-            )
-        return ""
+        """Return what the process has said on its stderr, also after the stream was closed."""
+        if not self._said.closed:
+            self._reaper.join(_COMPLAINT_S)
+            self._hear()
+        return clean_text(self._heard.decode(errors="replace"))
 
     def close(self) -> None:
         """End the stream, and with it the agent."""
         self._socket.close()
-        self._said.close()
+        if not self._said.closed:
+            self._hear()
+            self._said.close()
+
+    def _hear(self) -> None:
+        with contextlib.suppress(OSError):  # nothing there
+            self._heard += os.read(self._said.fileno(), _COMPLAINT_BYTES)
 
 
 def local_opener(argv: Sequence[str]) -> Opener:

@@ -177,3 +177,11 @@ def test_a_user_whose_session_does_not_open_holds_up_nobody(opener: Counting) ->
     thread.join(10)
     assert failed
     sessions.close()
+
+
+def test_what_a_process_said_that_is_no_agent() -> None:
+    """As sudo does when it refuses."""
+    script = "echo 'sudo: a password is required' >&2; exit 1"
+    sessions = SessionPool(local_opener(["/bin/sh", "-c", script]))
+    with pytest.raises(ConnectFailed, match="gave no greeting: sudo: a password is required"):
+        sessions.session("alice")
