@@ -19,7 +19,7 @@ import pytest
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
-LAYER = gzip.compress(b"a layer" * 100)
+LAYER = gzip.compress(b"a layer" * 100, mtime=0)
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
