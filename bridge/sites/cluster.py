@@ -65,8 +65,8 @@ class Cluster(Table):
     """One Slurm cluster and how the bridge works on it."""
 
     fixed: ClassVar[tuple[str, ...]] = (
-        "session", "sudo", "ssh", "slurm", "slurmrestd", "node_python", "min_uid",
-        "forbidden_users", "forbidden_groups",
+        "session", "sudo", "ssh", "slurm", "slurmrestd", "pyslurm_python", "node_python",
+        "min_uid", "forbidden_users", "forbidden_groups",
     )  # fmt: skip
     """Keys that a scheduler reads only when it starts."""
 
@@ -75,8 +75,14 @@ class Cluster(Table):
     )
     sudo: Sudo = Sudo()
     ssh: Ssh | None = Field(None, description='Required by `session = "ssh"`.')
-    slurm: Literal["commands", "slurmrestd"] = Field("commands", description="How Slurm is asked.")
+    slurm: Literal["commands", "slurmrestd", "pyslurm"] = Field(
+        "commands", description="How Slurm is asked."
+    )
     slurmrestd: Slurmrestd | None = Field(None, description='Required by `slurm = "slurmrestd"`.')
+    pyslurm_python: NodePath = Field(
+        "/usr/bin/python3", description='Python of the submit host that can import pyslurm 25.11, '
+        'for `slurm = "pyslurm"`.'
+    )  # fmt: skip
     spool: UserPath = Field(
         description="Directory of the owner's on the shared filesystem; {login} is the account "
         "that the owner has on the cluster, {username} the same."
@@ -184,13 +190,16 @@ class Cluster(Table):
             )
             yield Mistake(("session",), text)
 
-    @check("slurm", "slurmrestd")
+    @check("slurm", "slurmrestd", "pyslurm_python")
     def _check_slurm(self, _site: Site) -> Iterator[Mistake]:
         if self.slurm == "slurmrestd" and self.slurmrestd is None:
             yield Mistake(("slurmrestd",), 'missing, expected a table, as slurm is "slurmrestd"')
         if self.slurm != "slurmrestd" and self.slurmrestd is not None:
             text = f'has no effect, as slurm is "{self.slurm}"'
             yield Mistake(("slurmrestd",), text, is_warning=True)
+        if self.slurm != "pyslurm" and "pyslurm_python" in self.model_fields_set:
+            text = f'has no effect, as slurm is "{self.slurm}"'
+            yield Mistake(("pyslurm_python",), text, is_warning=True)
 
     @check("session", "ssh", "spool")
     def _check_spool(self, _site: Site) -> Iterator[Mistake]:

@@ -1,4 +1,4 @@
-"""Asking Slurm: one port, several ways (commands, slurmrestd, a fake).
+"""Asking Slurm: one port, several ways (commands, slurmrestd, pyslurm, a fake).
 
 Submission and cancelling are done through the owner's session; questions about all jobs at once
 through one session of the bridge's own.

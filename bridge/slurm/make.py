@@ -10,6 +10,7 @@ from bridge.sessions import UserSession
 from bridge.sites import Cluster
 from bridge.slurm.commands import SlurmCommands
 from bridge.slurm.port import SlurmPort
+from bridge.slurm.pyslurm_port import SlurmPyslurm
 from bridge.slurm.rest import SlurmRest
 from bridge.slurm.tokens import Sign, slurm_user
 
@@ -29,6 +30,8 @@ def make_slurm(
     """
     if cluster.slurm == "commands":
         return SlurmCommands(observer)
+    if cluster.slurm == "pyslurm":
+        return SlurmPyslurm(observer, cluster.pyslurm_python)
     if cluster.slurmrestd is None or sign is None:
         raise SettingsError('slurm = "slurmrestd" needs the table slurmrestd beside it.')
     return SlurmRest(cluster.slurmrestd, sign, partial(slurm_user, cluster))

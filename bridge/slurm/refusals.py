@@ -1,4 +1,4 @@
-"""What Slurm's words of refusal mean: the same sentences come from its commands and slurmrestd.
+"""What Slurm's words of refusal mean: the same sentences come from every way of asking it.
 
 They are those of slurm_strerror(3), recorded in tests/recordings.
 """

@@ -7,19 +7,21 @@ line that has none is refused, never dropped. Source: the OpenAPI document of sl
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from bridge.errors import SubmitRejected
-from bridge.slurm.directives import read_directives
-
-# What a task gets besides Slurm's own variables: slurmctld refuses an empty environment.
-ENVIRONMENT = ("PATH=/usr/local/bin:/usr/bin:/bin",)
-_TIME = re.compile(r"([0-9]+)-([0-9]{2}):([0-9]{2}):([0-9]{2})\Z")
-_MEMORY = re.compile(r"([0-9]+)([KMGT]?)\Z")
-_SIGNAL = re.compile(r"B:([A-Z0-9]+)@([0-9]+)\Z")
-_MIB = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0 * 1024}
+from bridge.slurm.directives import (
+    ENVIRONMENT,
+    Fill,
+    count_field,
+    fill_fields,
+    no_environment,
+    read_mebibytes,
+    read_minutes,
+    read_open_mode,
+    read_warning,
+    text_field,
+)
 
 
 def build_submission(script: str) -> dict[str, Any]:
@@ -28,19 +30,9 @@ def build_submission(script: str) -> dict[str, Any]:
     Raises:
         SubmitRejected: the script asks for something that cannot be said to slurmrestd.
     """
-    job: dict[str, Any] = {"environment": list(ENVIRONMENT)}
-    for name, value in read_directives(script).items():
-        if name not in _FIELDS:
-            raise SubmitRejected(
-                f"The batch script has #SBATCH --{name}, which cannot be told to slurmrestd; "
-                f"what can be: {', '.join(sorted(_FIELDS))}."
-            )
-        try:
-            job |= _FIELDS[name](value)
-        except ValueError as error:
-            raise SubmitRejected(
-                f"The batch script has #SBATCH --{name}={value[:80]}; {error}"
-            ) from error
+    # slurmctld refuses an empty environment.
+    environment = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+    job = {"environment": environment, **fill_fields(script, _FIELDS, "slurmrestd")}
     return {"script": script, "job": job}
 
 
@@ -58,92 +50,44 @@ def build_cancel_body(
     return {"jobs": [f"{array_job_id}_[{listed}]"], "job_name": name, "job_state": ["PENDING"]}
 
 
-def _text(field: str) -> Callable[[str], dict[str, Any]]:
-    def fill(value: str) -> dict[str, Any]:
-        if not value:
-            raise ValueError("expected a value.")
-        return {field: value}
-
-    return fill
-
-
-def _count(field: str) -> Callable[[str], dict[str, Any]]:
-    def fill(value: str) -> dict[str, Any]:
-        if not value.isdecimal() or int(value) < 1:
-            raise ValueError("expected a number from 1 on.")
-        return {field: int(value)}
-
-    return fill
-
-
 def _number(number: int) -> dict[str, Any]:
     """Return a number as Slurm's JSON has those that may be unset or infinite."""
     return {"set": True, "infinite": False, "number": number}
 
 
-def _time(value: str) -> dict[str, Any]:
-    match = _TIME.match(value)
-    if match is None:
-        raise ValueError("expected D-HH:MM:SS.")
-    days, hours, minutes, seconds = (int(part) for part in match.groups())
-    # Slurm keeps whole minutes, and rounds up as sbatch does.
-    return {"time_limit": _number((days * 24 + hours) * 60 + minutes + (seconds > 0))}
-
-
-def _memory(value: str) -> dict[str, Any]:
-    match = _MEMORY.match(value)
-    if match is None:
-        raise ValueError("expected a number with K, M, G or T.")
-    return {"memory_per_node": _number(max(1, int(int(match[1]) * _MIB[match[2]])))}
-
-
 def _signal(value: str) -> dict[str, Any]:
-    match = _SIGNAL.match(value)
-    if match is None:
-        raise ValueError("expected B:SIGNAL@SECONDS.")
+    signal, before_s = read_warning(value)
     return {
         "kill_warning_flags": ["BATCH_JOB"],
-        "kill_warning_signal": match[1],
-        "kill_warning_delay": _number(int(match[2])),
+        "kill_warning_signal": signal,
+        "kill_warning_delay": _number(before_s),
     }
 
 
-def _export(value: str) -> dict[str, Any]:
-    if value not in ("NIL", "NONE"):
-        raise ValueError("expected NIL: through slurmrestd a job gets no variable of anybody's.")
-    return {}
-
-
-def _open_mode(value: str) -> dict[str, Any]:
-    if value not in ("append", "truncate"):
-        raise ValueError("expected append or truncate.")
-    return {"open_mode": [value.upper()]}
-
-
-_FIELDS: Mapping[str, Callable[[str], dict[str, Any]]] = {
-    "account": _text("account"),
-    "array": _text("array"),
-    "chdir": _text("current_working_directory"),
-    "comment": _text("comment"),
-    "constraint": _text("constraints"),
-    "cpus-per-task": _count("cpus_per_task"),
-    "error": _text("standard_error"),
-    "export": _export,
+_FIELDS: Mapping[str, Fill] = {
+    "account": text_field("account"),
+    "array": text_field("array"),
+    "chdir": text_field("current_working_directory"),
+    "comment": text_field("comment"),
+    "constraint": text_field("constraints"),
+    "cpus-per-task": count_field("cpus_per_task"),
+    "error": text_field("standard_error"),
+    "export": no_environment,
     "gres": lambda value: {"tres_per_node": ",".join(f"gres/{one}" for one in value.split(","))},
     "hold": lambda _: {"hold": True},
-    "job-name": _text("name"),
-    "licenses": _text("licenses"),
-    "mem": _memory,
+    "job-name": text_field("name"),
+    "licenses": text_field("licenses"),
+    "mem": lambda value: {"memory_per_node": _number(read_mebibytes(value))},
     "no-requeue": lambda _: {"requeue": False},
-    "nodes": _text("nodes"),
-    "ntasks": _count("tasks"),
-    "open-mode": _open_mode,
-    "output": _text("standard_output"),
-    "partition": _text("partition"),
-    "qos": _text("qos"),
+    "nodes": text_field("nodes"),
+    "ntasks": count_field("tasks"),
+    "open-mode": lambda value: {"open_mode": [read_open_mode(value).upper()]},
+    "output": text_field("standard_output"),
+    "partition": text_field("partition"),
+    "qos": text_field("qos"),
     "requeue": lambda _: {"requeue": True},
-    "reservation": _text("reservation"),
+    "reservation": text_field("reservation"),
     "signal": _signal,
-    "time": _time,
-    "wckey": _text("wckey"),
+    "time": lambda value: {"time_limit": _number(read_minutes(value))},
+    "wckey": text_field("wckey"),
 }

@@ -24,16 +24,20 @@ from bridge.sessions.openers import Opener
 from bridge.sites import Slurmrestd
 from bridge.slurm import JobRow, SlurmCommands, SlurmPort
 from bridge.slurm.fake import FakeSlurm
+from bridge.slurm.pyslurm_port import SlurmPyslurm
 from bridge.slurm.rest import SlurmRest
 from bridge.slurm.tokens import TokenSigner, read_key
 
 WAIT_S = 60
+PYTHON = "/usr/bin/python3"
 
 
 class Lab(Protocol):
     """What the suite needs of a Slurm."""
 
     port: SlurmPort
+    cancels_waiting: bool
+    """Whether it can cancel tasks that wait, and nothing else."""
 
     def session(self, username: str) -> UserSession:
         """Return a session as alice, bob or carol."""
@@ -56,6 +60,8 @@ class Named:
 
 class FakeLab:
     """The fake, with its tasks run for real on this machine."""
+
+    cancels_waiting = True
 
     def __init__(self) -> None:
         self.slurm = FakeSlurm(accounts={"alice": ("physics",), "bob": ("physics",)})
@@ -82,16 +88,22 @@ class FakeLab:
 class RealLab:
     """A sandbox's Slurm, over agents of its users on the login node or over slurmrestd."""
 
+    cancels_waiting = True
+
     def __init__(self, sandbox: Sandbox, way: str, place: Path) -> None:
         self._sandbox = sandbox
         self._program = f"/tmp/{new_token()}.pyz"
         sandbox.put("login", self._program, build_zipapp()[0])
         self._pool = SessionPool(sandbox_opener(sandbox, self._program))
-        self.port: SlurmPort = (
-            SlurmCommands(lambda: self._pool.session("bridge"))
-            if way == "commands"
-            else make_rest(sandbox, place)
-        )
+        self.port = self._make_port(way, place)
+
+    def _make_port(self, way: str, place: Path) -> SlurmPort:
+        if way == "slurmrestd":
+            return make_rest(self._sandbox, place)
+        if way == "commands":
+            return SlurmCommands(lambda: self._pool.session("bridge"))
+        self.cancels_waiting = False
+        return SlurmPyslurm(lambda: self._pool.session("bridge"), PYTHON)
 
     def session(self, username: str) -> UserSession:
         return self._pool.session(username)
@@ -124,11 +136,22 @@ def make_rest(sandbox: Sandbox, place: Path) -> SlurmRest:
     return SlurmRest(config, signer)
 
 
+def missing_pyslurm(sandbox: Sandbox) -> str:
+    """Return what the sandbox lacks for pyslurm; empty where it can be imported."""
+    line = [PYTHON, "-I", "-c", "import pyslurm"]
+    if sandbox.run("login", line, check=False).returncode == 0:
+        return ""
+    return (
+        f"pyslurm 25.11 cannot be imported by {PYTHON} on the sandbox's login node: it is built "
+        "against Slurm 25.11, which no Debian release has"
+    )
+
+
 def sandbox_opener(sandbox: Sandbox, program: str) -> Opener:
     """Return a way to agents that run on the sandbox's login node."""
 
     def open_there(username: str) -> socket.socket:
-        words = build_user_argv(["/usr/bin/python3", "-I", program, "agent"], user=username)
+        words = build_user_argv([PYTHON, "-I", program, "agent"], user=username)
         line = sandbox.engine.exec_argv(sandbox._container("login"), words, stdin=True)
         ours, theirs = socket.socketpair()
         with theirs:
@@ -165,6 +188,7 @@ REAL_LABS = [
     for sandbox, version in (("sandbox", "24.11"), ("newer_sandbox", "26.05"))
     for way in ("commands", "slurmrestd")
 ]
+REAL_LABS.append(pytest.param(("sandbox", "pyslurm"), marks=pytest.mark.sandbox, id="pyslurm"))
 
 
 @pytest.fixture(scope="module", params=["fake", *REAL_LABS])
@@ -175,7 +199,10 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield fake
         fake.slurm.close()
         return
-    sandbox, way = request.param
-    real = RealLab(request.getfixturevalue(sandbox), way, tmp_path_factory.mktemp("lab"))
+    name, way = request.param
+    sandbox = request.getfixturevalue(name)
+    if way == "pyslurm" and (missing := missing_pyslurm(sandbox)):
+        pytest.skip(missing)
+    real = RealLab(sandbox, way, tmp_path_factory.mktemp("lab"))
     yield real
     real.close()

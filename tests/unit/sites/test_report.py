@@ -78,7 +78,7 @@ def test_what_is_no_site_at_all(tmp_path: Path, text: str, line: str) -> None:
 
 def test_a_date_is_no_key_that_was_left_out(tmp_path: Path) -> None:
     lines = read(tmp_path, GOOD.replace('jwks_file = "/keys"', "jwks_file = 2026-01-01"))
-    assert lines == [":14: tenants.PHYSICS.jwks_file: found a date or time, expected a path"]
+    assert lines == [":15: tenants.PHYSICS.jwks_file: found a date or time, expected a path"]
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
@@ -114,6 +114,7 @@ image_cache = "/images"
 ssh = { host = "h", known_hosts = "/k", key_file = "/i" }
 [clusters.beta]
 slurmrestd = { url = "http://head:6820", jwt_key_file = "/jwt" }
+pyslurm_python = "/opt/pyslurm/bin/python3"
 spool = "/scratch/{login}"
 image_cache = "/images"
 [tenants.PHYSICS]
@@ -140,11 +141,12 @@ def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
         '7: warning: clusters.alpha.ssh: has no effect, as session is "setuid"',
         "8: warning: clusters.beta: no tenant uses it",
         '9: warning: clusters.beta.slurmrestd: has no effect, as slurm is "commands"',
-        "15: warning: tenants.PHYSICS.jwks_lifetime_s: has no effect, as there is no jwks_url",
-        '16: warning: tenants.PHYSICS.account_table: has no effect, as accounts is "getent"',
-        '17: warning: tenants.PHYSICS.claims.login: has no effect, as accounts is "getent"',
-        "18: warning: tenants.PHYSICS.images.keyring: has no effect, as signed_only is false",
-        "19: warning: tenants.PHYSICS.limits.max_workers_per_user: found 6, has no effect: "
+        '10: warning: clusters.beta.pyslurm_python: has no effect, as slurm is "commands"',
+        "16: warning: tenants.PHYSICS.jwks_lifetime_s: has no effect, as there is no jwks_url",
+        '17: warning: tenants.PHYSICS.account_table: has no effect, as accounts is "getent"',
+        '18: warning: tenants.PHYSICS.claims.login: has no effect, as accounts is "getent"',
+        "19: warning: tenants.PHYSICS.images.keyring: has no effect, as signed_only is false",
+        "20: warning: tenants.PHYSICS.limits.max_workers_per_user: found 6, has no effect: "
         "max_workers is 5",
     ]
 

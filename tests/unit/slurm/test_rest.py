@@ -156,6 +156,7 @@ class TestBuilding:
             ('--comment="a b"', "expected #SBATCH --name=value"),
             ("--time=90", "D-HH:MM:SS"),
             ("--mem=much", "K, M, G or T"),
+            ("--mem=0", "from 1 on with K"),
             ("--ntasks=0", "from 1 on"),
             ("--export=ALL", "expected NIL"),
             ("--signal=TERM", "B:SIGNAL@SECONDS"),
