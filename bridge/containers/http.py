@@ -136,11 +136,11 @@ def _get_once(
         )
     addresses = _permitted(host, port, access.rules)
     with contextlib.ExitStack() as stack:
-        with _translated(host):
+        with _translated(f"{host}:{port}"):
             raw = stack.enter_context(open_connection(addresses, port))
         late = stack.enter_context(cut_off_after(raw, deadline_s))
         too_slow = f"no whole answer within {deadline_s:.0f} s"
-        with _translated(host):
+        with _translated(f"{host}:{port}"):
             response = _ask(stack, raw, parts, (scheme, host, port), headers)
             if late.is_set():  # its headers are a half that looks whole
                 raise TimeoutError(too_slow)
@@ -151,7 +151,7 @@ def _get_once(
 
         def pieces() -> Iterator[bytes]:
             while True:
-                with _translated(host):
+                with _translated(f"{host}:{port}"):
                     piece = response.read1(PIECE_BYTES)
                     if late.is_set():
                         raise TimeoutError(too_slow)
@@ -202,10 +202,10 @@ def _permitted(host: str, port: int, rules: AddressRules) -> list[str]:
 
 
 @contextlib.contextmanager
-def _translated(host: str) -> Iterator[None]:
+def _translated(where: str) -> Iterator[None]:
     """Turn what goes wrong on a connection into our error."""
     try:
         yield
     except (OSError, HTTPException, UnicodeError) as error:
         reason = str(error) or type(error).__name__
-        raise PullFailed(f"The registry {host} cannot be reached ({reason}).") from error
+        raise PullFailed(f"The registry {where} cannot be reached ({reason}).") from error

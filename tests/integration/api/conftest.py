@@ -20,6 +20,7 @@ from bridge.clock import ManualClock
 from bridge.core.statuses import ExecutionStatus
 from bridge.core.waits import Waits
 from bridge.db import Actor, Database, Execution, Log, Result
+from bridge.sites.images import ImagePolicy
 from tests.factories.rows import START, add_account, add_array, add_worker
 from tests.factories.sites import make_site
 
@@ -54,7 +55,9 @@ def served(tmp_path: Path, sqlite_template: Path) -> Iterator[Served]:
     server = make_server("127.0.0.1", 0, lambda *_: [], threaded=True, request_handler=_Handler)
     url = f"http://127.0.0.1:{server.server_port}"
     site = make_site(tmp_path, public_url=url)
-    tenant = site.tenants["PHYSICS"].model_copy(update={"run_as_executor": True})
+    # The shortest image that the document allows is a SIF file in the root directory.
+    images = ImagePolicy(sif_directories=(Path("/"),))
+    tenant = site.tenants["PHYSICS"].model_copy(update={"run_as_executor": True, "images": images})
     site = site.model_copy(update={"tenants": {**site.tenants, "PHYSICS": tenant}})
     app = server.app = create_app(site, database, ManualClock(START), waits)
     with database.begin() as session:
