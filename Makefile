@@ -23,8 +23,8 @@ format: setup  ## Write the code in the one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## Measure the bridge against what it could be at best; writes build/bench.json
-	$(SUDO) $(BIN)/python -m tests.bench
+bench: setup  ## Measure the bridge against what it could be at best; ONLY="part ..." measures some; writes build/bench.json
+	$(SUDO) $(BIN)/python -m tests.bench $(ONLY)
 
 clean:  ## Remove the demo's sandbox, its images and what was built
 	-$(SUDO) $(BIN)/bridge sandbox down --images

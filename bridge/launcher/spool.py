@@ -76,7 +76,7 @@ def build_shape(
         "max_result_bytes": limits.max_result_bytes,
         "ntasks": request["ntasks"],
         "gpus": request["gpus"] > 0,
-        "reuse": (actor.batch or {}).get("reuse") or "none",
+        "reuse": (actor.batch or {}).get("reuse") or cluster.reuse,
     }
 
 

@@ -38,6 +38,9 @@ NodePath = Annotated[str, AfterValidator(_absolute)]
 NodeProgram = Annotated[str, AfterValidator(_program)]
 
 
+Reuse = Literal["none", "image", "process"]
+
+
 class BatchPolicy(Table):
     """What an actor's `batch` object may ask of the cluster; by default close to nothing."""
 
@@ -56,8 +59,9 @@ class BatchPolicy(Table):
     constraints: tuple[SlurmWord, ...] = Field(
         (), description="Node features that may be asked for."
     )
-    reuse: tuple[Literal["none"], ...] = Field(
-        ("none",), description="How containers may be started (design section 5)."
+    reuse: tuple[Reuse, ...] = Field(
+        ("none", "image", "process"),
+        description="How an actor may have its containers started (design section 5).",
     )
 
 
@@ -150,6 +154,9 @@ class Cluster(Table):
         "/usr/bin/python3", description="Python 3.6 or later on every node."
     )
     apptainer: NodeProgram = Field("apptainer", description="The container runtime on the nodes.")
+    reuse: Literal["none", "image"] = Field(
+        "none", description="How containers are started where the actor does not say."
+    )
     batch: BatchPolicy = BatchPolicy()
     insecure_registries: tuple[Registry, ...] = Field(
         (), description="Registries (host:port) that are asked over plain HTTP."

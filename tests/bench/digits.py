@@ -19,7 +19,7 @@ from bridge.sandbox.demo import USER, run_demo
 WORKERS = 4  # max_workers_per_actor of the sandbox's site file: the bridge's slots
 
 
-def measure_digits() -> tuple[dict[str, float], dict[str, float]]:
+def measure() -> tuple[dict[str, float], dict[str, float]]:
     """Return (ratios, figures) of the demo's 500 digits."""
     sandbox = Sandbox("bench")
     sandbox.up(nodes=2, port=0, say=print)

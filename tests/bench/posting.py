@@ -47,7 +47,7 @@ private_key = "{private}"
 """
 
 
-def measure_posting() -> tuple[dict[str, float], dict[str, float]]:
+def measure() -> tuple[dict[str, float], dict[str, float]]:
     """Return (ratios, figures) for single posts and batches on both databases."""
     ratios: dict[str, float] = {}
     figures: dict[str, float] = {}

@@ -304,7 +304,7 @@ def test_what_is_asked_of_slurm_is_shown_as_it_was_asked(caller, prefix):
         ({"retries": 1}, "retries: asked for 1, at most 0 is allowed"),
         ({"partition": "gpu"}, "partition: asked for 'gpu', allowed: none"),
         ({"account": "a", "qos": "b", "constraint": "c"}, "qos: asked for 'b', allowed: none"),
-        ({"reuse": "image"}, "reuse: asked for 'image', allowed: none"),
+        ({"reuse": "all"}, "reuse: asked for 'all', allowed: none, image, process"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["/actors/v2", "/v3/actors"])
