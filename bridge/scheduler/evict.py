@@ -2,7 +2,7 @@
 
 A file goes only when nothing needs it: no array that has not ended, no message that waits, no actor
 that waits for its image. That is asked in the transaction that takes the file from its rows, with
-the rows locked; a plan that wants the image locks them too (bridge.scheduler.plan), and finds it
+the rows locked; a plan that wants the image locks them too (bridge.scheduler.binding), and finds it
 either there or gone, then has it brought anew. Names are never used again, so a file that is gone
 from the rows can be removed at any later moment: by a crash it becomes a stray.
 """

@@ -9,7 +9,8 @@ from sqlalchemy.exc import OperationalError
 from bridge.core.plans import ArrayPlan
 from bridge.core.statuses import ActorStatus, ArrayStatus
 from bridge.db import Actor, Execution
-from bridge.scheduler.plan import plan_tick, record_plan
+from bridge.scheduler.binding import record_plan
+from bridge.scheduler.plan import plan_tick
 from tests.factories.rows import add_array
 from tests.unit.scheduler.world import World
 

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from bridge.auth import SecretBox
 from bridge.core.batch import KEYS
 from bridge.db import Actor, Array, Config, ConfigTarget
-from bridge.scheduler.plan import REFUSED_AT_ONCE
+from bridge.scheduler.binding import REFUSED_AT_ONCE
 from tests.factories.rows import START
 from tests.unit.scheduler.test_feeding import use_cluster
 from tests.unit.scheduler.world import BAD, QUEUED, World

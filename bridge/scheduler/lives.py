@@ -1,0 +1,101 @@
+"""Reading the arrays that run: what each has to do, and whether it may be given more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from bridge.core.plans import Live
+from bridge.core.statuses import ArrayStatus
+from bridge.db import IS_OPEN, Array, Execution
+from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.queues import Queues
+from bridge.scheduler.recipe import Recipe
+from bridge.services.workers import LiveTask, find_live_tasks
+from bridge.sites import Cluster
+
+
+def read_lives(
+    session: Session,
+    context: ClusterContext,
+    queues: Queues,
+    now: datetime,
+    *,
+    all_of_them: bool,
+) -> list[Live]:
+    """Return the arrays of the actors for which something waits, or of every actor."""
+    actors = {queue.actor_id for queue in queues.waiting}
+    arrays = [
+        array
+        for array in session.scalars(
+            select(Array).where(Array.cluster == context.name, Array.status != ArrayStatus.ENDED)
+        )
+        if all_of_them or array.actor_id in actors
+    ]
+    tasks = find_live_tasks(session, arrays)
+    rows = session.execute(
+        select(Execution.array_id, func.count())
+        .where(IS_OPEN, Execution.array_id.in_([array.id for array in arrays]))
+        .group_by(Execution.array_id)
+    )
+    open_counts: dict[str | None, int] = {row[0]: row[1] for row in rows}
+    lives = []
+    for array in arrays:
+        recipe = queues.recipes.get((array.actor_id, array.username))
+        may_take = recipe is not None and takes_more(context.cluster, array, recipe)
+        room = room_of(context.cluster, array) if may_take else 0
+        # A worker that was told to leave, or whose array takes nothing more, may run something yet.
+        useful = [task for task in tasks[array.id] if not task.is_leaving]
+        if array.leaving_at is not None:
+            useful = [task for task in useful if task.worker is not None]
+        count = open_counts.get(array.id, 0)
+        other = sum(task.is_leaving and task.worker is not None for task in tasks[array.id])
+        lives.append(
+            Live(
+                array.id,
+                array.actor_id,
+                array.username,
+                len(useful),
+                other,
+                count,
+                room,
+                may_take,
+                array.tenant,
+                sum(_is_young(context.cluster, task, now) for task in useful),
+                is_going=_is_going(array),
+            )
+        )
+    return lives
+
+
+def _is_young(cluster: Cluster, task: LiveTask, now: datetime) -> bool:
+    """Whether the worker has not had the time for which one is planned."""
+    since = task.array.planned_at if task.worker is None else task.worker.create_time
+    return (now - since).total_seconds() < cluster.target_task_s
+
+
+def _is_going(array: Array) -> bool:
+    return (
+        array.status not in (ArrayStatus.PLANNED, ArrayStatus.SUBMITTED)
+        or array.leaving_at is not None
+        or array.stop_requested
+        or array.drain_requested
+    )
+
+
+def takes_more(cluster: Cluster, array: Array, recipe: Recipe) -> bool:
+    """Return whether the array may ever be given more messages that are run so."""
+    return (
+        not _is_going(array)
+        and (array.is_standing or cluster.idle_timeout_s > 0)
+        and array.message_count < cluster.max_messages_per_array
+        and array.fingerprint == recipe.fingerprint
+    )
+
+
+def room_of(cluster: Cluster, array: Array) -> int:
+    """Return how many messages it may be given now: none before it is whole, or while it is fed."""
+    is_whole = array.status is ArrayStatus.SUBMITTED and array.fed_chunks == array.chunk_count
+    return cluster.max_messages_per_array - array.message_count if is_whole else 0
