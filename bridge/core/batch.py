@@ -44,6 +44,8 @@ _NUMBERS = {
     "ntasks": 1,  # Slurm tasks of one message (MPI)
     "retries": 0,  # how often a message that the cluster lost is run again
 }
+# The way in which the actor's own process stays: the image has to be made for it.
+PROCESS = "process"
 _WORDS = (
     "partition",
     "account",
@@ -96,5 +98,10 @@ def parse_batch(value: object) -> dict[str, Any] | None:
     if nodes > ntasks:
         raise ValueError(
             f"nodes: got {nodes} with {ntasks} ntasks, expected a task for each node at least."
+        )
+    if batch["reuse"] == PROCESS and ntasks > 1:
+        raise ValueError(
+            f"reuse: got {PROCESS!r} with {ntasks} ntasks, expected 'none' or 'image': a process "
+            "that stays serves one message at a time, and is no MPI program."
         )
     return batch if any(item is not None for item in batch.values()) else None

@@ -9,6 +9,7 @@ Between the two is a socket pair: the worker sends the seconds of grace to have 
 the keeper sends one report and exits. The end of the stream tells either that the other is dead.
 """
 
+import fcntl
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from bridge.node import processes
 from bridge.node.container import MARKER_FD, Launch
@@ -31,33 +32,63 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
 _AT_START = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores these, its children must not
 
 
-def fork_keeper(launch: Launch, output: int, marker: int) -> Tuple[int, socket.socket]:
+def fork_keeper(
+    launch: Launch, output: int, marker: int, others: Sequence[int] = ()
+) -> Tuple[int, socket.socket]:
     """Start a keeper; return its process id and our end of its socket.
 
     Signals are held back meanwhile: one that came between fork and the keeper's own handlers
     would be told to the worker's.
+
+    Args:
+        launch: what is started.
+        output: what it has as stdout and stderr.
+        marker: what it has as descriptor 3.
+        others: what it has as descriptors 4, 5 and so on.
     """
     ours, theirs = socket.socketpair()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:
-            _be_keeper(launch, output, marker, ours, theirs)
+            _be_keeper(launch, [output, marker, *others], ours, theirs)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     theirs.close()
     return pid, ours
 
 
+def read_report(control: socket.socket, keeper: int) -> Dict[str, Any]:
+    """Return the report of a keeper that has come to its end.
+
+    A keeper that was killed makes none. What it kept has become the worker's (which is a subreaper
+    for this) and is ended here.
+    """
+    pieces = []
+    while True:
+        try:
+            piece = control.recv(4096)
+        except ConnectionResetError:
+            piece = b""
+        if not piece:
+            break
+        pieces.append(piece)
+    if pieces:
+        return dict(json.loads(b"".join(pieces).decode()))
+    processes.kill_all(os.getpid())
+    unknown = {"cpu_ns": 0, "max_rss_kib": 0, "io_bytes": 0}
+    return dict(unknown, pid=keeper, status=int(signal.SIGKILL))
+
+
 def _be_keeper(
-    launch: Launch, output: int, marker: int, ours: socket.socket, theirs: socket.socket
+    launch: Launch, handles: List[int], ours: socket.socket, theirs: socket.socket
 ) -> None:
     """Keep one container and exit; never returns into the worker's code."""
     try:
         ours.close()
         os.setsid()
         processes.become_subreaper()
-        theirs.sendall(json.dumps(_Keeper(launch, output, marker, theirs).keep()).encode())
+        theirs.sendall(json.dumps(_Keeper(launch, handles, theirs).keep()).encode())
         os._exit(0)
     except BaseException:  # noqa: BLE001  # an edge: the worker's frames are above this one
         traceback.print_exc(file=sys.stderr)
@@ -66,7 +97,7 @@ def _be_keeper(
 
 
 class _Keeper:
-    def __init__(self, launch: Launch, output: int, marker: int, control: socket.socket) -> None:
+    def __init__(self, launch: Launch, handles: List[int], control: socket.socket) -> None:
         self._control = control
         self._io_before = _read_io_bytes()
         self._wake, wake_write = os.pipe()
@@ -76,9 +107,9 @@ class _Keeper:
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         self._asked = False
-        self._pid = _spawn(launch, output, marker)
-        os.close(output)
-        os.close(marker)
+        self._pid = _spawn(launch, handles)
+        for handle in handles:
+            os.close(handle)
         self._status: Optional[int] = None
         self._kill_at: Optional[float] = None
         self._give_up_at: Optional[float] = None
@@ -164,19 +195,26 @@ class _Keeper:
         }
 
 
-def _spawn(launch: Launch, output: int, marker: int) -> int:
-    """Start the runtime with an empty stdin, `output` as stdout and stderr, `marker` as 3."""
+def _spawn(launch: Launch, handles: List[int]) -> int:
+    """Start the runtime with an empty stdin.
+
+    The first of `handles` becomes stdout and stderr, the second descriptor 3, and so on.
+    """
     pid = os.fork()
     if pid != 0:
         return pid
+    marker = handles[1]
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # Out of the way first: one of them may have the number that another is to get.
+        above = MARKER_FD + len(handles)
+        moved = [fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, above) for handle in handles]
+        output, *numbered = moved
+        marker = numbered[0]
         os.dup2(output, 1)
         os.dup2(output, 2)
-        if marker == MARKER_FD:
-            os.set_inheritable(marker, True)
-        else:
-            os.dup2(marker, MARKER_FD)
+        for number, handle in enumerate(numbered, MARKER_FD):
+            os.dup2(handle, number)
         for number in _AT_START:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

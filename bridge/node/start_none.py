@@ -1,14 +1,12 @@
 """`reuse=none`: one ``apptainer exec`` of the SIF for each message. The safest, and the slowest."""
 
-import json
 import os
 import select
 import shutil
-import signal
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from bridge.node import container, keeper, processes
+from bridge.node import container, keeper
 from bridge.node.capture import Capture
 from bridge.node.memory import MemoryWatch, OomCount
 from bridge.node.messages import Message
@@ -265,7 +263,7 @@ class _Run:
             ending: why it was ended, if it was.
             marker: what was said of the actor's start.
         """
-        report = self._read_report()
+        report = keeper.read_report(self._control, self.keeper)
         for _ in range(_LAST_READS):
             if not self._take():
                 break
@@ -309,27 +307,6 @@ class _Run:
             return None
         self._log.feed(data)
         return len(data)
-
-    def _read_report(self) -> Dict[str, Any]:
-        """Return the keeper's report.
-
-        A keeper that was killed makes none. What it kept has become the worker's (which is a
-        subreaper for this) and is ended here.
-        """
-        pieces = []
-        while True:
-            try:
-                piece = self._control.recv(4096)
-            except ConnectionResetError:
-                piece = b""
-            if not piece:
-                break
-            pieces.append(piece)
-        if pieces:
-            return dict(json.loads(b"".join(pieces).decode()))
-        processes.kill_all(os.getpid())
-        unknown = {"cpu_ns": 0, "max_rss_kib": 0, "io_bytes": 0}
-        return dict(unknown, pid=self.keeper, status=int(signal.SIGKILL))
 
     def read_marker(self) -> bytes:
         """Return what came through the marker's descriptor."""

@@ -53,6 +53,7 @@ def test_a_batch_that_was_shown_is_taken_again():
         ({"reuse": 1}, "reuse: "),
         ({"nodes": 2}, "nodes: got 2 with 1 ntasks, expected a task for each node at least."),
         ({"nodes": 3, "ntasks": 2}, "nodes: got 3 with 2 ntasks"),
+        ({"reuse": "process", "ntasks": 2}, "reuse: got 'process' with 2 ntasks, expected 'none'"),
     ],
 )
 def test_what_it_cannot_be_is_refused_by_name(value, words):
