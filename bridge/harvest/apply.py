@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ExecutionStatus, WorkerStatus
-from bridge.db import Actor, Array, Execution, Message, Worker
+from bridge.db import Actor, Array, Execution, Worker
 from bridge.events import record_executions
 from bridge.harvest.endings import docker_state, end_executions, may_retry, retry
-from bridge.harvest.outputs import add_to_log, keep_log, keep_results, keep_state
+from bridge.harvest.many import delete_messages, find_executions
+from bridge.harvest.outputs import Outputs, keep_state
 from bridge.harvest.records import Finished, Joined, Progress, Record, Started
 from bridge.sites import Limits
 
@@ -41,15 +41,28 @@ def apply_records(
         now: the bridge's time; a worker's clock is not believed beyond it.
     """
     wanted = {r.execution_id for r in records if isinstance(r, Started | Progress | Finished)}
-    known = {
-        execution.id: execution
-        for execution in session.scalars(
-            select(Execution).where(Execution.array_id == array.id, Execution.id.in_(wanted))
-        )
-    }
-    report = _Report(session, array, session.get_one(Actor, array.actor_id), worker, limits, now)
+    known = {execution.id: execution for execution in find_executions(session, array, wanted)}
+    actor = session.get_one(Actor, array.actor_id)
+    outputs = Outputs(session, actor, limits, now)
+    report = _Report(session, array, actor, worker, outputs, now)
     worker.last_health_check_time = now
     ended = []
+    with session.no_autoflush:  # all executions are written together, at the end
+        ended = _apply(report, known, records, logs)
+        outputs.write()
+        delete_messages(session, [execution.id for execution in ended])
+        record_executions(session, actor, ended, now)
+
+
+def _apply(
+    report: _Report,
+    known: Mapping[str, Execution],
+    records: Sequence[Record],
+    logs: Mapping[str, str],
+) -> list[Execution]:
+    """Take the records one after the other; return the executions that have ended."""
+    ended = []
+    worker = report.worker
     for record in records:
         if isinstance(record, Joined):
             worker.host, worker.job_id = record.host, record.job_id
@@ -66,7 +79,7 @@ def apply_records(
         else:
             worker.status = WorkerStatus.SHUTTING_DOWN
             worker.dead_reason = left_reason(record.why)
-    record_executions(session, report.actor, ended, now)
+    return ended
 
 
 def left_reason(why: str) -> str:
@@ -82,7 +95,7 @@ class _Report:
     array: Array
     actor: Actor
     worker: Worker
-    limits: Limits
+    outputs: Outputs
     now: datetime
 
     def start(self, execution: Execution, record: Started) -> None:
@@ -96,9 +109,9 @@ class _Report:
 
     def go_on(self, execution: Execution, record: Progress) -> None:
         if record.results is not None:
-            keep_results(self.session, execution, record.results, self.limits, self.now)
+            self.outputs.keep_results(execution, record.results)
         if record.log:
-            add_to_log(self.session, self.actor, execution, record.log, self.limits, self.now)
+            self.outputs.add_to_log(execution, record.log)
 
     def finish(self, execution: Execution, record: Finished, logs: Mapping[str, str]) -> bool:
         """Conclude an execution; return whether it is final and others have to be told."""
@@ -112,6 +125,7 @@ class _Report:
         lost = record.ended_by == "signal" and not self.array.stop_requested
         reason = record.runtime_error or (LOST if lost else "")
         if reason and may_retry(self.actor, execution):
+            self.outputs.write()  # what is written is dropped with the rest
             retry(self.session, execution, reason)
             return False
         execution.worker_id = self.worker.id
@@ -126,7 +140,6 @@ class _Report:
             self._learn((finish - start).total_seconds())
         execution.final_state = docker_state(execution, oom_killed=record.oom_killed)
         self._keep_outputs(execution, record, logs)
-        self.session.execute(delete(Message).where(Message.execution_id == execution.id))
         return True
 
     def _learn(self, ran_s: float) -> None:
@@ -137,10 +150,10 @@ class _Report:
         self, execution: Execution, record: Finished, logs: Mapping[str, str]
     ) -> None:
         if record.results is not None:
-            keep_results(self.session, execution, record.results, self.limits, self.now)
+            self.outputs.keep_results(execution, record.results)
         if record.state is not None and record.runtime_error is None:
             keep_state(self.session, self.actor, execution, record.state)
-        keep_log(self.session, self.actor, execution, record, logs, self.limits, self.now)
+        self.outputs.keep_log(execution, record, logs)
 
 
 def _within(moment: datetime, first: datetime, last: datetime) -> datetime:

@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import IS_OPEN, Actor, Array, Execution, Log, Message, Result
+from bridge.db import IS_OPEN, Actor, Array, Execution, Log, Result
 from bridge.events import record_executions
+from bridge.harvest.many import delete_messages
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,7 @@ def end_executions(
     for actor_id in {execution.actor_id for execution in executions}:
         actor = session.get_one(Actor, actor_id)
         record_executions(session, actor, [e for e in executions if e.actor_id == actor_id], now)
-    ids = [execution.id for execution in executions]
-    session.execute(delete(Message).where(Message.execution_id.in_(ids)))
+    delete_messages(session, [execution.id for execution in executions])
 
 
 def requeue(

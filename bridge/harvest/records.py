@@ -18,9 +18,9 @@ _OTHER_FORM = (ValueError, LookupError, TypeError, OverflowError, OSError, Recur
 _MAX_COUNT = 2**62  # what a signed 64-bit column holds, with room
 _MAX_NUMBER = 2**30  # of a result; they count 1 KiB each towards a limit of 1 GiB at most
 _MAX_RUN_BYTES = 64 << 20  # results of one record; a datagram is far smaller on any kernel
-# Of one piece: a forged journal costs its reader so much and no more. A worker's own lines are
+# Of one call: a forged journal costs its reader so much and no more. A worker's own lines are
 # never bad but for one that a full disk cut off.
-MOST_BAD, MOST_RECORDS = 1000, 5000
+MOST_BAD, MOST_RECORDS = 1000, 500
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ def _read_piece(
 ) -> tuple[int, bool]:
     """Write down one piece of a journal; return how many bytes are done with, and if it was all.
 
+    Each transaction is short: whoever posts meanwhile waits for it.
+
     Of a file that has something else than lines, a hole of terabytes for one, the end is looked at
     next: `size` is how long it was said to be.
     """
@@ -112,26 +114,43 @@ def _read_piece(
     except FileRefused as error:
         log.warning("journal refused: %s", error.message, extra={"facts": {"array": array.id}})
         return 0, False
-    records, taken, bad = parse_records(data, FILES, RESULT_BYTES)
-    at_end = len(data) < READ_BYTES and b"\n" not in data[taken:]
-    if taken == 0 and len(data) == READ_BYTES:
+    done = 0
+    worker: Worker | None = None
+    if b"\n" not in data and len(data) == READ_BYTES:
         # No line of ours is that long: forged, and passed over.
-        taken = max(len(data), min(size, _MOST_BYTES) - READ_BYTES - offset)
-    if taken == 0:
-        return 0, at_end
-    if bad:
-        facts = {"array": array.id, "worker": name, "lines": bad}
-        log.warning("journal lines not of the form agreed", extra={"facts": facts})
+        done = max(len(data), min(size, _MOST_BYTES) - READ_BYTES - offset)
+        worker = _write_down(context, owner, array, name, (), offset + done)
+    while done < len(data):
+        records, taken, bad = parse_records(data[done:], FILES, RESULT_BYTES)
+        if taken == 0:
+            break
+        if bad:
+            facts = {"array": array.id, "worker": name, "lines": bad}
+            log.warning("journal lines not of the form agreed", extra={"facts": facts})
+        done += taken
+        worker = _write_down(context, owner, array, name, records, offset + done)
+    if worker is not None and worker.status is WorkerStatus.SHUTTING_DOWN:
+        settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
+    return done, len(data) < READ_BYTES and b"\n" not in data[done:]
+
+
+def _write_down(
+    context: ClusterContext,
+    owner: UserSession,
+    array: Array,
+    name: str,
+    records: Sequence[Record],
+    offset: int,
+) -> Worker:
+    """Write down some records and how far the journal is read by now, in one transaction."""
     logs, records = _read_files(context, owner, array, records)
     now = context.clock.now()
-    limits = context.site.limits
     with context.database.begin() as session:
         worker = known_or_new(session, array, name, now)
-        apply_records(session, session.get_one(Array, array.id), worker, records, logs, limits, now)
-        worker.journal_offset = offset + taken
-    if worker.status is WorkerStatus.SHUTTING_DOWN:
-        settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
-    return taken, at_end
+        mine = session.get_one(Array, array.id)
+        apply_records(session, mine, worker, records, logs, context.site.limits, now)
+        worker.journal_offset = offset
+    return worker
 
 
 def _read_files(

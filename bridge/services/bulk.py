@@ -1,38 +1,25 @@
-"""Writing many executions and messages with one statement each.
-
-What differs from row to row goes to the database as one JSON text, which it takes apart itself;
-what all have in common goes once. Row by row, SQLAlchemy and the driver cost several times what the
-database does, on PostgreSQL most of all.
-"""
+"""Writing many executions and messages with one statement each (see bridge.db.given)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     ColumnDefault,
     ColumnElement,
     Connection,
     Insert,
-    LargeBinary,
-    Select,
     Table,
-    Text,
     bindparam,
     cast,
-    column,
-    func,
     inspect,
-    literal_column,
-    select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.db import Execution, Message
+from bridge.db.given import GIVEN, Given
 
 
 class NewExecution(NamedTuple):
@@ -79,9 +66,8 @@ class _Statements(NamedTuple):
     texts: Insert
 
 
-_EXECUTIONS, _MESSAGES = inspect(Execution).local_table, inspect(Message).local_table
+_EXECUTIONS = inspect(Execution).local_table
 assert isinstance(_EXECUTIONS, Table)
-assert isinstance(_MESSAGES, Table)
 _COLUMNS = [c for c in _EXECUTIONS.columns if c is not _EXECUTIONS.autoincrement_column]
 # What stands in the columns that are not given: SQLAlchemy would fill it in row by row.
 _DEFAULTS = {
@@ -91,59 +77,26 @@ _DEFAULTS = {
 }
 
 
-def _of_sqlite() -> _Statements:
-    given = func.json_each(bindparam("rows", type_=Text))
-    rows = given.table_valued("key", "value", name="rows")
-    payload = cast(_field(rows, NewText, "payload"), LargeBinary)
-    environment = _field(rows, NewText, "environment")
-    return _statements(sqlite, rows, payload, environment)
-
-
-def _of_postgresql() -> _Statements:
-    given = func.jsonb_array_elements(cast(bindparam("rows", type_=Text), postgresql.JSONB))
-    value = column("value", postgresql.JSONB)
-    rows = given.table_valued(value, with_ordinality="key").render_derived(name="rows")
-    payload = func.convert_to(_field(rows, NewText, "payload"), "UTF8")
-    environment = cast(_field(rows, NewText, "environment"), JSON)
-    return _statements(postgresql, rows, payload, environment)
-
-
-def _statements(
-    dialect: Any, rows: Any, payload: ColumnElement[Any], environment: ColumnElement[Any]
-) -> _Statements:
-    """Return the statements of a dialect.
-
-    Args:
-        dialect: SQLAlchemy's module of it.
-        rows: the rows of the JSON text `rows`, in their order.
-        payload: a message's payload as bytes.
-        environment: a message's environment as JSON.
-    """
-    own = {name: _field(rows, NewExecution, name) for name in NewExecution._fields}
+def _statements(given: Given) -> _Statements:
+    own = {name: _field(given, NewExecution, name) for name in NewExecution._fields}
     values = [own.get(c.name, bindparam(c.name, type_=c.type)) for c in _COLUMNS]
+    place = NewText._fields.index
     texts = {
-        **{name: _field(rows, NewText, name) for name in ("execution_id", "content_type")},
-        "payload": payload,
-        "size": cast(_field(rows, NewText, "size"), BigInteger),
-        "environment": environment,
+        **{name: _field(given, NewText, name) for name in ("execution_id", "content_type")},
+        "payload": given.payload(place("payload")),
+        "size": cast(_field(given, NewText, "size"), BigInteger),
+        "environment": given.document(place("environment")),
     }
     return _Statements(
-        dialect.insert(_EXECUTIONS)
-        .from_select([c.name for c in _COLUMNS], _select(values, rows), include_defaults=False)
+        given.insert(Execution)
+        .from_select([c.name for c in _COLUMNS], given.select(*values), include_defaults=False)
         .on_conflict_do_nothing(index_elements=["actor_id", "idempotency_key"]),
-        dialect.insert(_MESSAGES).from_select(list(texts), _select(texts.values(), rows)),
+        given.insert(Message).from_select(list(texts), given.select(*texts.values())),
     )
 
 
-def _field(rows: Any, kind: type[NewExecution | NewText], name: str) -> ColumnElement[Any]:
-    """Return the SQL for a field of a row: both databases understand ``->>``."""
-    place: ColumnElement[int] = literal_column(str(kind._fields.index(name)))
-    field: ColumnElement[Any] = rows.c.value.op("->>", return_type=Text())(place)
-    return field
+def _field(given: Given, kind: type[NewExecution | NewText], name: str) -> ColumnElement[Any]:
+    return given.text(kind._fields.index(name))
 
 
-def _select(values: Iterable[ColumnElement[Any]], rows: Any) -> Select[Any]:
-    return select(*values).select_from(rows).order_by(rows.c.key)
-
-
-_STATEMENTS = {"sqlite": _of_sqlite(), "postgresql": _of_postgresql()}
+_STATEMENTS = {name: _statements(given) for name, given in GIVEN.items()}

@@ -37,14 +37,15 @@ def recorded_scans(database: Database) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def explain(
-        connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
+        connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
     ) -> None:
         if connection.dialect.name != "sqlite" or not statement.startswith(_EXPLAINED):
             return
         if " WHERE " not in statement.replace("\n", " "):
             return
+        first = parameters[0] if many else parameters
         cursor = connection.connection.cursor()
-        for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters):
+        for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", first):
             verb, table, *how = [*row[-1].split(), ""]
             if verb == "SCAN" and table in Base.metadata.tables and "INDEX" not in how:
                 seen.append(table)
