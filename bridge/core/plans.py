@@ -145,6 +145,7 @@ class Round:
         reclaims: by array, how many of its workers are to leave for others' sake.
         waits: by actor and user, why less is planned than the work is worth.
         division: what the bounds left, where there are any.
+        again_in_s: after so long a burst that waits to be whole will be; None: none does.
     """
 
     feeds: list[Feed] = field(default_factory=list)
@@ -153,6 +154,11 @@ class Round:
     reclaims: dict[str, int] = field(default_factory=dict)
     waits: dict[Key, str] = field(default_factory=dict)
     division: Division = field(default_factory=Division)
+    again_in_s: float | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Note that there will be something to plan after so long."""
+        self.again_in_s = min(seconds, self.again_in_s or seconds)
 
 
 def plan_round(
@@ -250,9 +256,13 @@ def _cut(plan: ArrayPlan, queue: Waiting, rules: PackingRules, tasks: int) -> Ar
     return _plan(queue, rules, tasks, math.ceil(plan.message_count * tasks / plan.task_count))
 
 
-def has_lingered(queue: Waiting, linger_s: float) -> bool:
-    """Whether a burst has arrived whole: a pause of `linger_s`, or ten times that at most."""
-    return queue.newest_age_s >= linger_s or queue.oldest_age_s >= 10 * linger_s
+def left_to_linger(queue: Waiting, linger_s: float) -> float:
+    """Return how long until a burst counts as whole, seconds: 0 where it does.
+
+    That is after a pause of `linger_s`, or ten times that at most.
+    """
+    left_s = min(linger_s - queue.newest_age_s, 10 * linger_s - queue.oldest_age_s)
+    return max(0.0, min(linger_s, left_s))
 
 
 def _plan_next(queue: Waiting, arrays: Sequence[Live], done: Round) -> None:
@@ -297,7 +307,10 @@ def _plan_actor(
             continue
         wanted = math.ceil((left + open_count) * queue.each_s / rules.target_task_s)
         tasks = min(max(1, wanted) - workers, free, left, rules.max_tasks_per_array)
-        if tasks > 0 and has_lingered(queue, rules.linger_s):
+        left_s = left_to_linger(queue, rules.linger_s)
+        if tasks > 0 and left_s > 0:
+            done.wait(left_s)
+        elif tasks > 0:
             share = math.ceil(left * tasks / (tasks + workers))
             plan = _plan(queue, rules, tasks, share)
             done.plans.append(plan)

@@ -115,6 +115,10 @@ class Spool:
                 return self._read_chunk(name, target)
         return None
 
+    def has_chunks(self) -> bool:
+        """Whether there is anything in the inbox; what, `claim` sees."""
+        return bool(_list_fresh(self.path("inbox")))
+
     def has_order(self, *names: str) -> bool:
         """Whether the bridge has given this order.
 

@@ -58,6 +58,7 @@ class ClusterContext:
         clock: the time.
         program: the node side's zipapp and its hash.
         submitting: arrays that a thread of this process submits at this moment, and their owners.
+        hot: arrays that were given something just now, and until when they count as such.
         box: the site's keys for secret configs, where it has any.
         at: called with the name of each point at which a crash is tested.
         counts: what is known of the lengths of queues.
@@ -74,6 +75,7 @@ class ClusterContext:
     clock: Clock
     program: tuple[bytes, str]
     submitting: dict[str, str] = field(default_factory=dict)
+    hot: dict[str, float] = field(default_factory=dict)
     box: SecretBox | None = None
     at: Callable[[str], None] = no_hook
     counts: QueueCounts = field(default_factory=QueueCounts)

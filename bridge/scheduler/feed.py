@@ -24,6 +24,7 @@ from bridge.db import Array
 from bridge.errors import BridgeError
 from bridge.launcher.spool import staged_name
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.hot import note_given
 from bridge.scheduler.idle import start_leaving
 from bridge.scheduler.inbox import bound_chunks, put_staged
 from bridge.scheduler.submit import write_chunk
@@ -57,12 +58,12 @@ def feed_tick(context: ClusterContext) -> int:
 def _feed(context: ClusterContext, array: Array) -> None:
     context.at("bound")
     owner = context.session(array)
-    ending = array.staged_as
+    ending, messages = array.staged_as, 0
     if ending is None:
         ending = new_token()
         for number in bound_chunks(array):
             path = f"{array.spool}/staged/{staged_name(number, ending)}"
-            write_chunk(context, owner, array, number, path)
+            messages += write_chunk(context, owner, array, number, path)
         context.at("written")
         if not _note_staged(context, array, ending):
             return
@@ -73,6 +74,7 @@ def _feed(context: ClusterContext, array: Array) -> None:
         row = session.get_one(Array, array.id, with_for_update=True)
         if row.staged_as == ending:
             row.fed_chunks, row.staged_as = array.chunk_count, None
+    note_given(context, array.id, messages)
 
 
 def _note_staged(context: ClusterContext, array: Array, ending: str) -> bool:

@@ -31,7 +31,7 @@ from bridge.services.workers import LiveTask, find_live_tasks, request_leave
 
 log = logging.getLogger(__name__)
 
-# A worker looks for orders every two seconds at least; its last words take a moment to be seen.
+# A worker looks for orders once a second; its last words take a moment to be seen.
 LEAVE_S = 10.0
 # An array that has no worker after this waits for room. Then its owner's idle workers make some
 # when they have had nothing to do for so long.

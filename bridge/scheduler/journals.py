@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sqlalchemy import select
@@ -32,12 +32,15 @@ RESULT_BYTES = 16 << 20
 FILE_READ_BYTES = 4 << 20
 
 
-def harvest_tick(context: ClusterContext, *, with_idle: bool = True) -> None:
+def harvest_tick(
+    context: ClusterContext, *, with_idle: bool = True, only: Collection[str] | None = None
+) -> None:
     """Read the journals of every running array.
 
     Args:
         context: the cluster.
         with_idle: also those of arrays that have nothing to do.
+        only: these arrays' alone.
     """
     with context.database.read() as session:
         query = select(Array).where(
@@ -45,6 +48,8 @@ def harvest_tick(context: ClusterContext, *, with_idle: bool = True) -> None:
         )
         if not with_idle:
             query = query.where(Array.idle_since.is_(None))
+        if only is not None:
+            query = query.where(Array.id.in_(only))
         arrays = session.scalars(query).all()
     for array in take_turns(arrays):
         try:

@@ -1,7 +1,9 @@
 """The loop: APScheduler calls ticks, and lives only here.
 
 Timers only, no job store: what is to be done stands in our own tables. One instance of each tick at
-a time; a tick that is late is run once, not once for each time it missed.
+a time; a tick that is late is run once, not once for each time it missed. The rounds in which
+messages go to workers have a thread of their own, since they are also run as soon as there is
+something to do (bridge.scheduler.pace).
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from concurrent import futures
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from bridge.clock import monotonic_s
+from bridge.db import Database, Execution
 from bridge.errors import SlurmError
 from bridge.events import make_sender
 from bridge.scheduler.close import closing_tick
@@ -23,10 +28,12 @@ from bridge.scheduler.cron import cron_tick
 from bridge.scheduler.deliver import Webhooks, links_tick
 from bridge.scheduler.evict import evict_tick
 from bridge.scheduler.feed import feed_tick
+from bridge.scheduler.hot import look_at_hot
 from bridge.scheduler.housekeeping import housekeeping_tick
 from bridge.scheduler.idle import idle_tick, leave_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
+from bridge.scheduler.pace import PROBE_S, Due, Pace
 from bridge.scheduler.plan import plan_tick
 from bridge.scheduler.pulls import Pulls
 from bridge.scheduler.renew import renew_contexts
@@ -38,7 +45,6 @@ from bridge.sites import Site
 
 log = logging.getLogger(__name__)
 
-WORK_S = 0.5
 SETTLE_S = 1.0
 WATCH_S = 2.0
 # A Slurm that takes long to answer, or does not, is left in peace for so many times as long: the
@@ -59,6 +65,10 @@ class SchedulerLoop:
         self._lease = lease
         self._webhooks = Webhooks(contexts[0].whole, make_sender(contexts[0].site))
         self._leading = False
+        database = contexts[0].database
+        self._pace = Pace(lambda: read_newest(database), monotonic_s)
+        self._ended = threading.Event()
+        self._rounds = threading.Thread(target=self._go_round, name="rounds", daemon=True)
         self._pulls = Pulls()
         self._settle_due = self._watch_due = 0.0
         self._peace_until: dict[str, float] = {}
@@ -75,9 +85,8 @@ class SchedulerLoop:
         self.finish()
 
     def start(self) -> None:
-        """Start the timers of all ticks."""
+        """Start the rounds, and the timers of all other ticks."""
         for seconds, tick in (
-            (WORK_S, self.work),
             (QUESTIONS_S, lambda: self._each(users_tick)),
             (QUESTIONS_S, lambda: self._each(self._pulls.tick)),
             (DELIVER_S, lambda: self._once(links_tick)),
@@ -89,6 +98,7 @@ class SchedulerLoop:
         ):
             self._timers.add_job(tick, "interval", seconds=seconds)
         self._timers.start()
+        self._rounds.start()
 
     def renew(self, site: Site) -> None:
         """Let every further tick have `site`.
@@ -102,19 +112,54 @@ class SchedulerLoop:
 
     def finish(self) -> None:
         """Finish the ticks and submissions under way, and let another scheduler lead."""
+        self._ended.set()
+        self._rounds.join()
         self._timers.shutdown(wait=True)
         self._submitters.shutdown(wait=True)
         self._webhooks.close()
         self._lease.release()
 
-    def work(self) -> None:
-        """Do one round of harvesting, planning, feeding, submitting, watching and closing."""
+    def _go_round(self) -> None:
+        """Do what is due until the loop is to end."""
+        while not self._ended.wait(PROBE_S):
+            is_hot = any(context.hot for context in self._contexts)
+            due = self._pace.next_due(is_hot=is_hot and self._leading)
+            if due is None:
+                continue
+            begun = monotonic_s()
+            try:
+                {Due.ROUND: self.work, Due.NEWS: self.hurry, Due.LOOK: self.look}[due]()
+            except Exception:
+                log.exception("round failed")
+            waits = [context.memory.plan_again_s for context in self._contexts]
+            self._pace.note(due, begun, min((s for s in waits if s is not None), default=None))
+
+    def hurry(self) -> None:
+        """Give out what has come, and do nothing else."""
+        if self._lead():
+            self._each(plan_and_feed)
+            self._each(self._submit)
+
+    def look(self) -> None:
+        """See what became of what was given out just now; give out what waited for that."""
+        done: list[bool] = []
+        self._each(lambda context: done.append(look_at_hot(context)))
+        if any(done):
+            self.hurry()
+
+    def _lead(self) -> bool:
+        """Whether this is the one scheduler that works; says so when that changes."""
         leading = self._lease.hold()
         if leading is not self._leading:
             log.info("leading" if leading else "standing by")
             self._leading = leading
             for context in self._contexts:
                 context.memory.shown = None  # another may have shown other reasons meanwhile
+        return leading
+
+    def work(self) -> None:
+        """Do one round of harvesting, planning, feeding, submitting, watching and closing."""
+        self._lead()
         now = monotonic_s()
         settle, watch = now >= self._settle_due, now >= self._watch_due
         if settle:
@@ -179,6 +224,15 @@ class SchedulerLoop:
             tick(self._contexts[0].whole)
         except Exception:
             log.exception("tick failed")
+
+
+def read_newest(database: Database) -> int | None:
+    """Return the number of the newest message, 0 before the first; None: the database is away."""
+    try:
+        with database.read() as session:
+            return session.scalar(select(func.max(Execution.seq))) or 0
+    except DBAPIError:  # the next round of everything says so
+        return None
 
 
 def plan_and_feed(context: ClusterContext) -> None:

@@ -39,6 +39,7 @@ def plan_tick(context: ClusterContext) -> list[str]:
             users |= {(actor.tenant, actor.owner) for actor in asked}
             sharing = read_sharing(session, context.site, context.name, users, context.memory, now)
     todo = plan_round(queues.waiting, lives, rules, sharing)
+    context.memory.plan_again_s = todo.again_in_s
     for array_id in todo.releases:
         start_leaving(context, array_id)
     for array_id, count in todo.reclaims.items():

@@ -48,11 +48,13 @@ class PlanMemory:
         served: when an actor was last given workers for a user, seconds.
         shown: the actors whose status says why they wait; None: not known.
         used: core-seconds of the day, and when they were added up.
+        plan_again_s: after so long the burst that waits to be whole will be; None: none waits.
     """
 
     served: dict[Key, float] = field(default_factory=dict)
     shown: set[str] | None = None
     used: tuple[datetime, Counter[User]] | None = None
+    plan_again_s: float | None = None
 
     def read_used(self, session: Session, now: datetime) -> Counter[User]:
         """Return what was used today as it was a few seconds ago at most: adding it up takes."""

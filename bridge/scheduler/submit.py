@@ -21,6 +21,7 @@ from bridge.launcher.spool import FOLDERS, NO_STATE, build_shared, chunk_name, n
 from bridge.scheduler.acts import act_on, record
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.hot import note_given
 from bridge.scheduler.recipe import build_array
 from bridge.services.accounts import Account, read_account
 from bridge.services.configs import configs_of
@@ -88,6 +89,7 @@ def submit_array(context: ClusterContext, token: str) -> None:
         return
     context.at("after_sbatch")
     adopt(context, token, job_id)
+    note_given(context, token, array.message_count)
     context.at("adopted")
 
 
@@ -181,8 +183,11 @@ def write_spool(
 
 def write_chunk(
     context: ClusterContext, owner: UserSession, array: Array, number: int, path: str
-) -> None:
+) -> int:
     """Write a chunk of the array as the file `path`, and the payloads that need their own.
+
+    Returns:
+        How many messages it has.
 
     Raises:
         ConfigsUnusable: the actor's configs cannot be given to its containers.
@@ -207,6 +212,7 @@ def write_chunk(
             line = build_message(message, execution, context.site.callback_url, state)
             lines.append(line + "\n")
     owner.put(path, "".join(lines).encode())
+    return len(lines) - 1
 
 
 def _shared(context: ClusterContext, session: Session, array: Array, actor: Actor) -> str:

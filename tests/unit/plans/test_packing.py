@@ -18,7 +18,7 @@ from bridge.core.plans import (
     Round,
     Waiting,
     guided_chunks,
-    has_lingered,
+    left_to_linger,
     plan_round,
 )
 from bridge.core.shares import Bound, Division, Sharing
@@ -346,12 +346,24 @@ def test_short_messages_share_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("newest_age_s", "oldest_age_s", "over"),
-    [(0, 0, False), (0.9, 5, False), (1, 1, True), (0, 9.9, False), (0, 10, True)],
+    ("newest_age_s", "oldest_age_s", "left_s"),
+    [(0, 0, 1), (0.75, 5, 0.25), (1, 1, 0), (0, 9.5, 0.5), (0, 10, 0), (-3, -3, 1)],
 )
-def test_a_burst_is_waited_for(newest_age_s: float, oldest_age_s: float, over: bool) -> None:
+def test_a_burst_is_waited_for(newest_age_s: float, oldest_age_s: float, left_s: float) -> None:
+    """At most so long: the clock of whoever received them may be ahead."""
     queue = waiting(oldest_age_s=oldest_age_s, newest_age_s=newest_age_s)
-    assert has_lingered(queue, linger_s=1) is over
+    assert left_to_linger(queue, linger_s=1) == left_s
+    done = plan_round([queue], [], RULES)
+    assert len(done.plans) == (left_s == 0)
+    assert done.again_in_s == (left_s or None)
+
+
+def test_the_first_burst_that_will_be_whole_sets_the_time() -> None:
+    queues = [
+        waiting(actor_id=name, newest_age_s=age, oldest_age_s=age)
+        for name, age in (("a", 0.5), ("b", 0.75), ("c", 0.25))
+    ]
+    assert plan_round(queues, [], RULES).again_in_s == 0.25
 
 
 def test_a_chunk_of_the_longest_texts_can_be_sent() -> None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from bridge.core.waits import Waits
-from bridge.db import Event, Execution, Lease
+from bridge.db import Database, Event, Execution, Lease
 from bridge.errors import SlurmUnavailable
 from bridge.events import record_actor
 from bridge.scheduler import loop
@@ -174,3 +174,22 @@ def test_a_slurm_that_hangs_takes_no_more_than_its_share_of_the_rounds(
 
     assert len(asked_at) == 2
     assert asked_at[1] - asked_at[0] >= 30 * loop.PEACE
+
+
+def test_a_message_goes_out_between_two_rounds(world: World, one: SchedulerLoop) -> None:
+    actor = world.actor()
+    newest = loop.read_newest(world.database)
+    world.post(actor)
+    assert newest == 0
+    assert loop.read_newest(world.database) == 1
+    world.clock.push(2)
+    one.hurry()
+    stop = threading.Event()
+    stop.set()
+    one.run(stop)  # ends the submission under way
+    assert world.queued() == 0
+    assert world.slurm.calls["submit"] == 1
+
+
+def test_a_database_that_is_away_has_no_newest_message(world: World) -> None:
+    assert loop.read_newest(Database("sqlite:////nowhere/at/all.db")) is None
