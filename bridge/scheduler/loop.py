@@ -15,11 +15,8 @@ from concurrent import futures
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 
 from bridge.clock import monotonic_s
-from bridge.db import Database, Execution
 from bridge.errors import SlurmError
 from bridge.events import make_sender
 from bridge.scheduler.close import closing_tick
@@ -33,6 +30,7 @@ from bridge.scheduler.housekeeping import housekeeping_tick
 from bridge.scheduler.idle import idle_tick, leave_tick
 from bridge.scheduler.journals import harvest_tick
 from bridge.scheduler.lease import SchedulerLease
+from bridge.scheduler.news import News
 from bridge.scheduler.pace import PROBE_S, Due, Pace
 from bridge.scheduler.plan import plan_tick
 from bridge.scheduler.pulls import Pulls
@@ -65,8 +63,8 @@ class SchedulerLoop:
         self._lease = lease
         self._webhooks = Webhooks(contexts[0].whole, make_sender(contexts[0].site))
         self._leading = False
-        database = contexts[0].database
-        self._pace = Pace(lambda: read_newest(database), monotonic_s)
+        self._news = News(contexts[0].database)
+        self._pace = Pace(self._news.newest, monotonic_s)
         self._ended = threading.Event()
         self._rounds = threading.Thread(target=self._go_round, name="rounds", daemon=True)
         self._pulls = Pulls()
@@ -114,6 +112,7 @@ class SchedulerLoop:
         """Finish the ticks and submissions under way, and let another scheduler lead."""
         self._ended.set()
         self._rounds.join()
+        self._news.close()
         self._timers.shutdown(wait=True)
         self._submitters.shutdown(wait=True)
         self._webhooks.close()
@@ -224,15 +223,6 @@ class SchedulerLoop:
             tick(self._contexts[0].whole)
         except Exception:
             log.exception("tick failed")
-
-
-def read_newest(database: Database) -> int | None:
-    """Return the number of the newest message, 0 before the first; None: the database is away."""
-    try:
-        with database.read() as session:
-            return session.scalar(select(func.max(Execution.seq))) or 0
-    except DBAPIError:  # the next round of everything says so
-        return None
 
 
 def plan_and_feed(context: ClusterContext) -> None:

@@ -1,9 +1,9 @@
 """When the next round is due: at its time, or as soon as there is something new.
 
-Whether messages have come is asked thirty times a second: one step in the index of the executions'
-numbers, a tenth of a millisecond (a scheduler with nothing to do: less than 1 % of a core). Only
-when one has come is anything planned. A round that took long is followed by a rest in proportion,
-so that what hurries takes a part of a core at most, however much is posted and waits.
+Whether messages have come is asked twenty times a second, which costs next to nothing
+(bridge.scheduler.news). Only when one has come is anything planned. A round that took long is
+followed by a rest in proportion, so that what hurries takes a part of a core at most, however much
+is posted and waits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 
 # Between two questions whether there is something new.
-PROBE_S = 0.03
+PROBE_S = 0.05
 # Between two rounds of everything.
 ROUND_S = 0.5
 # Between two looks at the journals of arrays that were given something just now.
