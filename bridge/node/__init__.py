@@ -46,7 +46,13 @@ which nothing will start.
 Never twice: before a container starts, the worker appends a `started` record, flushes it to the
 disk, and then looks whether its journal still stands under its name. The bridge fences a worker
 that is gone, or may be, by renaming its journal; whatever is not `started` in there can never be
-started by that worker any more and goes back to the queue.
+started by that worker any more and goes back to the queue. What the one before has left is written
+in the same write: so a worker that is killed between the two leaves a message that ran, and is
+`started`, and has no end.
+
+Orders are looked at ten times a second at most, however many messages run meanwhile: a message
+whose turn comes within a tenth of a second after an order may start yet. It is then ended as any
+that runs: while it runs its worker looks about once a second whether it is to be cancelled.
 
 ``array.json``::
 
@@ -93,7 +99,7 @@ what is no such line: a write that failed half way leaves one, or an empty one::
     joined    worker, host, pid, job (this task's job id), array_job
     started   id
     progress  id, log (what was added to it since the last such record, up to inline_log_bytes in
-              all), results: now and then while a container runs, not flushed to the disk
+              all), results: now and then while a container runs
     finished  id, started_at, exit_code (0..255; 128+n for signal n), runtime_error (text when the
               container runtime failed and the actor never ran, else null), ended_by (null,
               "cancel", "time_limit", "signal", "memory"), oom_killed (whether a process was killed

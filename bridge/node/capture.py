@@ -22,7 +22,7 @@ class Capture:
         self._file: Optional[int] = None
         self._is_in_file = False
         self._shown_bytes = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder: Optional[codecs.IncrementalDecoder] = None
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
@@ -55,13 +55,16 @@ class Capture:
         """The log, None when the file has it. A character that the limit cut in two is left out."""
         if self._is_in_file:
             return None
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return decoder.decode(bytes(self._head), final=not self.is_truncated)
+        if not self.is_truncated:
+            return self._head.decode("utf-8", "replace")
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self._head))
 
     def read_news(self) -> str:
         """Return what was added to the head since the last call, in whole characters."""
         piece = bytes(self._head[self._shown_bytes :])
         self._shown_bytes += len(piece)
+        if self._decoder is None:
+            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return self._decoder.decode(piece)
 
     def _keep(self, piece: bytes) -> None:

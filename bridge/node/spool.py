@@ -7,7 +7,7 @@ it: a network filesystem answers from its cache otherwise (design.md section 5).
 import errno
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from bridge.node import PROTOCOL_VERSION
 from bridge.node.messages import Message, parse_message, parse_shared
@@ -136,6 +136,13 @@ class Spool:
         finally:
             os.close(directory)
         return True
+
+    def cancelled(self) -> FrozenSet[str]:
+        """Return the executions that the bridge wants ended."""
+        try:
+            return frozenset(_list_fresh(self.path("cancel")))
+        except OSError:  # a server that hiccups gives no orders
+            return frozenset()
 
     @staticmethod
     def _rename(source: str, target: str) -> bool:

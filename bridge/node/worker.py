@@ -1,7 +1,9 @@
 """The worker: one array task, which claims chunks of messages and runs them one after another.
 
 The protocol is in bridge.node. What makes a message run at most once is the order: `started` is on
-the disk, the worker is known not to be fenced off, then the container starts.
+the disk, the worker is known not to be fenced off, then the container starts. What is said of a
+message that has ended is written together with the start of the next one, which follows at once, or
+at the end of the chunk: one write and one flush a message.
 """
 
 import time
@@ -12,6 +14,7 @@ from bridge.node.deadline import Deadline
 from bridge.node.identity import Identity
 from bridge.node.journal import Fenced, Journal, Record
 from bridge.node.messages import Message
+from bridge.node.orders import Orders
 from bridge.node.points import reached
 from bridge.node.progress import Progress
 from bridge.node.results import Batch, Results
@@ -47,6 +50,8 @@ class Worker:
         self._starter = starter
         self._signals = signals
         self._deadline = deadline
+        self._orders = Orders(spool, identity.task)
+        self._held: List[Record] = []  # of messages that have ended, and not written yet
 
     def work(self) -> None:
         """Take chunks and run their messages until there is a reason to leave; say that reason.
@@ -100,26 +105,24 @@ class Worker:
         for number, message in enumerate(chunk.messages):
             why = self._reason_to_leave()
             if why:
+                self._write_held()
                 return why, [left.id for left in chunk.messages[number:]]
-            if self._spool.has_order("cancel", message.id):
+            if self._orders.is_cancelled(message.id):
                 self._finish(message, time.time(), Outcome(TERMINATED, ended_by="cancel"))
             else:
                 self._run(message)
+        self._write_held()
         return "", []
 
     def _reason_to_leave(self) -> str:
         if self._signals.has_come:
             return "signal"
-        if self._spool.has_order("stop"):
-            return "stop"
-        if self._spool.has_order("leave", self._identity.task):
-            return "leave"
-        return "" if self._deadline.has_room() else "time"
+        return self._orders.why_leave() or ("" if self._deadline.has_room() else "time")
 
     def _run(self, message: Message) -> None:
         started_at = time.time()
         begun = time.monotonic()
-        self._journal.write({"t": "started", "id": message.id}, sync=True)
+        self._write_held({"t": "started", "id": message.id})
         reached("started")
         log = Capture(
             self._spool.path("logs", message.id),
@@ -141,7 +144,6 @@ class Worker:
         reached("ran")
         self._deadline.add(time.monotonic() - begun)
         self._finish(message, started_at, outcome, log, results)
-        reached("finished")
 
     def _finish(
         self,
@@ -151,7 +153,8 @@ class Worker:
         log: Optional[Capture] = None,
         results: Optional[Results] = None,
     ) -> None:
-        record: Record = {"t": "finished", "id": message.id, "started_at": started_at}
+        record: Record = {"t": "finished", "id": message.id, "at": time.time()}
+        record["started_at"] = started_at
         if log is None or outcome.runtime_error is not None:
             # What is in the log then are the runtime's words, not the actor's.
             record.update(log="", log_bytes=0, log_truncated=False)
@@ -160,7 +163,7 @@ class Worker:
         record.update(outcome._asdict())
         record["results"] = self._tell_most(message, results) if results else None
         record["notes"] = "\n".join(outcome.notes + (results.notes if results else ()))
-        self._write(record)
+        self._held.append(record)
 
     def _tell_most(self, message: Message, results: Results) -> Optional[Batch]:
         """Write all results but the last batch, which the `finished` record takes."""
@@ -173,6 +176,14 @@ class Worker:
             self._write({"t": "progress", "id": message.id, "log": "", "results": batch})
             batch = following
         return batch
+
+    def _write_held(self, *records: Record) -> None:
+        """Write what is held, and `records` after it."""
+        held, self._held = self._held, []
+        if held or records:
+            self._write(*held, *records)
+        if held:
+            reached("finished")
 
     def _write(self, *records: Record) -> None:
         """Write what must not be lost: a full disk or a used up quota may pass."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,11 @@ def journal(tmp_path):
     return made
 
 
+def open_files():
+    links = Path("/proc/self/fd").iterdir()
+    return {str(link.readlink()) for link in links if link.is_symlink()}
+
+
 def read(tmp_path, ending="jsonl"):
     return [
         json.loads(line) for line in (tmp_path / f"0.0.{ending}").read_text().splitlines() if line
@@ -25,12 +32,35 @@ def read(tmp_path, ending="jsonl"):
 
 
 def test_records_are_lines_with_a_moment(journal, tmp_path):
-    journal.write({"t": "a"}, {"t": "b", "text": "two\nlines"}, sync=True)
+    journal.write({"t": "a"}, {"t": "b", "text": "two\nlines"})
     journal.write({"t": "c"})
 
     records = read(tmp_path)
     assert [record["t"] for record in records] == ["a", "b", "c"]
     assert all(record["at"] > 1e9 for record in records)
+
+
+def test_a_moment_that_is_given_stays(journal, tmp_path):
+    journal.write({"t": "a", "at": 5.5})
+
+    assert read(tmp_path) == [{"t": "a", "at": 5.5}]
+
+
+def test_after_an_error_the_file_is_opened_anew(journal, tmp_path, monkeypatch):
+    """A file server that has been away may not know the open file any more."""
+    assert str(tmp_path / "0.0.jsonl") in open_files()
+
+    def stale(handle):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(os, "fsync", stale)
+    with pytest.raises(OSError, match="Stale"):
+        journal.write({"t": "a"})
+    monkeypatch.undo()
+    assert str(tmp_path / "0.0.jsonl") not in open_files()
+    journal.write({"t": "b"})
+
+    assert [record["t"] for record in read(tmp_path)] == ["a", "b"]
 
 
 def test_a_name_is_taken_once(journal, tmp_path):
@@ -60,7 +90,7 @@ def test_a_fence_during_the_write_is_seen_after_it(journal, tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", fence)
     with pytest.raises(Fenced):
-        journal.write({"t": "started"}, sync=True)
+        journal.write({"t": "started"})
 
     assert [record["t"] for record in read(tmp_path, "fenced")] == ["started"]
 
@@ -69,8 +99,11 @@ def test_a_link_is_not_followed(journal, tmp_path):
     (tmp_path / "0.0.jsonl").unlink()
     (tmp_path / "0.0.jsonl").symlink_to(tmp_path / "other")
 
+    with pytest.raises(Fenced):  # it is not the file that was made
+        journal.write({"t": "a"})
     with pytest.raises(OSError, match="symbolic"):
         journal.write({"t": "a"})
+    assert not (tmp_path / "other").exists()
 
 
 def test_after_a_torn_write_a_new_line_begins(journal, tmp_path, monkeypatch):
