@@ -1,20 +1,27 @@
 """Runs the measurements, or those that are named, and writes build/bench.json.
 
 ``python -m tests.bench [part ...]``; a part is a module of this folder with a function `measure`
-that returns (ratios, figures). A part that is not measured keeps its old figures.
+that returns (ratios, figures). A part that is not measured keeps its old figures; so does, within a
+part, what it did not measure this time. Beside bench.json lie bench.txt, the table, and bench.png.
+
+bench.json has ``ratios`` (names and targets are in targets.py), ``figures``, ``versions`` and
+``machine``.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path("build/bench.json")
-PARTS = ("posting", "digits")
+from tests.bench.machine import read_machine, read_versions
+from tests.bench.table import RESULTS, text_table
+from tests.clients.environments import ROOT, ensure_environment
+
+PARTS = ("posting", "peers")
 
 
 def main() -> None:
@@ -23,15 +30,35 @@ def main() -> None:
     unknown = sorted(set(named) - set(PARTS))
     if unknown:
         raise SystemExit(f"no part {', '.join(unknown)}; expected some of: {', '.join(PARTS)}")
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    report = {"ratios": found.get("ratios", {}), "figures": found.get("figures", {})}
+    report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in named:
+        print(f"--- {part}")
         ratios, figures = importlib.import_module(f"tests.bench.{part}").measure()
-        report["ratios"].update(ratios)
-        report["figures"].update(figures)
-        machine = {"cpu": platform.processor() or platform.machine(), "os": platform.release()}
+        versions = {**read_versions(), **figures.pop("versions", {})}
+        found = {"ratios": ratios, "figures": figures, "versions": versions}
+        report = merge(report, {**found, "machine": read_machine()})
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({**report, "machine": machine}, indent=2) + "\n")
+        RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    table = text_table(report)
+    RESULTS.with_suffix(".txt").write_text(table + "\n")
+    print(table)
+    draw(RESULTS, RESULTS.with_suffix(".png"))
+
+
+def draw(results: Path, picture: Path) -> None:
+    """Draw the rates in `results` to `picture`, a PNG."""
+    argv = [ensure_environment("plot"), "-m", "tests.bench.plot"]
+    subprocess.run([*argv, results.resolve(), picture.resolve()], cwd=ROOT, check=True)
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return both, objects within objects too; where both have a value the new one holds."""
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        merged[key] = merge(before, value) if both else value
+    return merged
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The Python environments of Abaco's own clients: one each below build/clients, made when needed.
 
+That of the bench's plot is made in the same way.
+
 What is installed is named in a requirements file with pinned versions. An environment is made again
 when that file or this Python changes, and one that was not finished is not taken for whole.
 """
@@ -18,6 +20,7 @@ ROOT = HERE.parents[1]
 REQUIREMENTS = {
     "agavepy": ROOT / "tests" / "images" / "agavepy" / "requirements.txt",
     "tapipy": HERE / "tapipy.txt",
+    "plot": ROOT / "tests" / "bench" / "plot.txt",
 }
 INSTALL_TIMEOUT_S = 600
 

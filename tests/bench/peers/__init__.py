@@ -1,0 +1,127 @@
+"""The bridge beside others that start containers, in one run: same image, slots and messages.
+
+Every contender has four slots, two on each of the sandbox's two nodes: four workers of the bridge
+or tasks of an array with a CPU each (Slurm has four to give), `xargs -P 2` on each node, two
+processes in each of two jobs, an allocation of two nodes with two CPUs each. Each runs, for each
+message, the same `apptainer exec` line on the same SIF.
+
+A rate is messages by the time from the first submission to the last end. Where workers or an
+allocation stay (Parsl, dask, GNU parallel, HyperQueue, the bridge) they are there when it begins,
+and ``start_s`` tells what the first messages took from nothing; what starts from an idle cluster
+each time (the array, `sbatch`, submitit) is compared with the bridge from an idle cluster. How many
+messages follows from how fast they go: about `BENCH_SECONDS` a measurement.
+
+Environment: `PEERS` (contenders) and `WORKLOADS` name what alone is to be measured, words apart;
+`BENCH_SECONDS` is 10 unless it is given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.bench.peers.loops import measure_bare, measure_forks, measure_limit, measure_loop
+from tests.bench.peers.ours import measure_bridge
+from tests.bench.peers.rates import Rate, divide
+from tests.bench.peers.stage import NODES, SLOTS, Stage, staged
+from tests.bench.peers.workloads import WORKLOADS, Workload
+
+Measure = Callable[[Stage, Workload, float], dict[str, Rate]]
+
+
+def _alone(name: str, measure: Callable[[Stage, Workload, float], Rate]) -> Measure:
+    return lambda stage, workload, aim_s: {name: measure(stage, workload, aim_s)}
+
+
+def _driven(name: str, driver: str, **more: Any) -> Measure:
+    def measure(stage: Stage, workload: Workload, aim_s: float) -> dict[str, Rate]:
+        return {name: Rate(**stage.drive(driver, workload, aim_s, **more))}
+
+    return measure
+
+
+def _bridge(reuse: str, *, from_idle: bool = False) -> Measure:
+    def measure(stage: Stage, workload: Workload, aim_s: float) -> dict[str, Rate]:
+        return measure_bridge(stage, workload, reuse, aim_s, from_idle=from_idle)
+
+    return measure
+
+
+LOOP = {
+    "limit": _alone("limit", measure_limit),
+    "loop": _alone("loop", measure_loop),
+}
+SLURM = {
+    "array": _driven("array", "by_slurm", mode="array"),
+    "sbatch": _driven("sbatch", "by_slurm", mode="sbatch"),
+}
+CONTENDERS: dict[str, dict[str, Measure]] = {
+    "true": {
+        "forks": _alone("forks", measure_forks),
+        **LOOP,
+        **SLURM,
+        "none": _bridge("none", from_idle=True),
+    },
+    "python": {**LOOP, "none": _bridge("none")},
+    "digits": {
+        "bare": _alone("bare", measure_bare),
+        **LOOP,
+        "array": SLURM["array"],
+        "none": _bridge("none"),
+    },
+    "sleep": {"loop": LOOP["loop"], "none": _bridge("none")},
+}
+
+
+def measure() -> tuple[dict[str, float], dict[str, Any]]:
+    """Return (ratios, figures): figures of rates are by workload and contender."""
+    aim_s = float(os.environ.get("BENCH_SECONDS") or 10)
+    contenders = choose(_words("PEERS"), _words("WORKLOADS"))
+    workloads = [one for one in WORKLOADS if one.name in contenders]
+    rates: dict[str, dict[str, Rate]] = {}
+    with staged("bench", workloads, print) as stage:
+        for workload in workloads:
+            of_workload = rates.setdefault(workload.name, {})
+            for measure_one in contenders[workload.name].values():
+                found = measure_one(stage, workload, aim_s)
+                of_workload.update(found)
+                for name, rate in found.items():
+                    print(f"{workload.name:8} {name:16} {rate.per_s:10.2f}/s  {rate.figures()}")
+    figures = {
+        "slots": SLOTS,
+        "nodes": NODES,
+        "rates": {
+            workload: {name: rate.figures() for name, rate in found.items()}
+            for workload, found in rates.items()
+        },
+    }
+    return divide(rates), figures
+
+
+def choose(peers: Sequence[str], workloads: Sequence[str]) -> dict[str, dict[str, Measure]]:
+    """Return the contenders by workload: those that are named, all where none is.
+
+    Raises:
+        SystemExit: a name is unknown.
+    """
+    known = {name for found in CONTENDERS.values() for name in found}
+    for what, named, expected in (
+        ("PEERS", peers, known),
+        ("WORKLOADS", workloads, set(CONTENDERS)),
+    ):
+        unknown = sorted(set(named) - expected)
+        if unknown:
+            raise SystemExit(
+                f"{what}: expected some of {', '.join(sorted(expected))}; found"
+                f" {', '.join(unknown)}"
+            )
+    return {
+        workload: {name: one for name, one in found.items() if not peers or name in peers}
+        for workload, found in CONTENDERS.items()
+        if not workloads or workload in workloads
+    }
+
+
+def _words(variable: str) -> list[str]:
+    return os.environ.get(variable, "").split()

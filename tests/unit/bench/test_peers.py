@@ -1,0 +1,52 @@
+"""What the peers run, and who of them does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.peers import CONTENDERS, choose
+from tests.bench.peers.ours import rate_of_rows
+from tests.bench.peers.stage import compare_labels
+from tests.bench.peers.workloads import WORKLOADS, build_line
+
+
+def test_the_line_is_the_workers_own_less_its_shim() -> None:
+    line = build_line("/images/a.sif", ["/bin/true"], [("/work/alice", "/work", "rw")])
+    assert line[0] == "/usr/bin/apptainer"
+    assert {"exec", "--containall", "--writable-tmpfs", "--no-eval"} <= set(line)
+    assert line[-2:] == ["/images/a.sif", "/bin/true"]
+    assert line[line.index("--mount") + 1] == '"type=bind","source=/work/alice","destination=/work"'
+
+
+def test_contenders_can_be_named() -> None:
+    assert choose([], []) == CONTENDERS
+    chosen = choose(["loop", "array"], ["digits"])
+    assert {name: set(found) for name, found in chosen.items()} == {"digits": {"loop", "array"}}
+
+
+def test_an_unknown_name_is_told() -> None:
+    with pytest.raises(SystemExit, match=r"PEERS: expected some of .*loop.*; found lop"):
+        choose(["lop"], [])
+    with pytest.raises(SystemExit, match="WORKLOADS"):
+        choose([], ["lop"])
+
+
+def test_contenders_are_of_workloads_that_exist() -> None:
+    assert set(CONTENDERS) == {workload.name for workload in WORKLOADS}
+
+
+def test_labels_must_be_the_classifiers_own() -> None:
+    expected = {"/work/digits/000.png": "7", "/work/digits/001.png": "1"}
+    compare_labels({"000.png": "7"}, expected, "loop")
+    with pytest.raises(RuntimeError, match=r"loop: .* 1 others of 2"):
+        compare_labels({"000.png": "7", "001.png": "2"}, expected, "loop")
+    with pytest.raises(RuntimeError, match="0 others of 0"):
+        compare_labels({}, expected, "loop")
+
+
+def test_the_workers_rate_is_from_first_start_to_last_end() -> None:
+    rows = [
+        {"startTime": "2026-11-21T06:00:01.000000", "finishTime": "2026-11-21T06:00:03.000000"},
+        {"startTime": "2026-11-21T06:00:00.500000", "finishTime": "2026-11-21T06:00:04.500000"},
+    ]
+    assert rate_of_rows(rows) == 0.5
