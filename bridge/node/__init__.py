@@ -77,7 +77,8 @@ that runs: while it runs its worker looks about once a second whether it is to b
                                is beyond is not taken
     ntasks                     more than 1: the container is started so often, by srun (MPI)
     gpus                       whether the container sees the GPUs that Slurm gave
-    reuse                      "none"
+    reuse                      "none", or "process": the image's program takes message after message
+                               (bridge.node.dialogue)
 
 A chunk's first line may be ``{"shared": {...}}``: environment of its messages, over the array's.
 

@@ -44,7 +44,7 @@ def fork_keeper(
         launch: what is started.
         output: what it has as stdout and stderr.
         marker: what it has as descriptor 3.
-        others: what it has as descriptors 4, 5 and so on.
+        others: what it has as descriptors 4, 5 and so on; one may come twice.
     """
     ours, theirs = socket.socketpair()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -108,7 +108,7 @@ class _Keeper:
             signal.signal(number, self._on_signal)
         self._asked = False
         self._pid = _spawn(launch, handles)
-        for handle in handles:
+        for handle in set(handles):
             os.close(handle)
         self._status: Optional[int] = None
         self._kill_at: Optional[float] = None

@@ -270,7 +270,7 @@ class _Run:
         if self._inbox is not None:
             self._inbox.drain()
         status = int(report["status"])
-        exit_code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        exit_code = exit_code_of(status)
         outcome = Outcome(
             exit_code=exit_code,
             ended_by=ending.why if ending else None,
@@ -283,7 +283,7 @@ class _Run:
             return outcome._replace(exit_code=KILLED, oom_killed=True, notes=(ending.note,))
         if marker == container.STARTED or ending is not None:
             return outcome
-        return outcome._replace(runtime_error=self._explain(marker, command, exit_code))
+        return outcome._replace(runtime_error=explain(marker, command, exit_code, self._log))
 
     def close(self) -> None:
         """Close what is open and wait for the keeper."""
@@ -315,16 +315,29 @@ class _Run:
         except BlockingIOError:
             return b""
 
-    def _explain(self, marker: bytes, command: str, exit_code: int) -> str:
-        """Return why the actor never ran."""
-        if marker == container.NOT_FOUND:
-            return "command not found in the image: %s" % command
-        if marker:
-            return "The container runtime cannot be started: %s" % marker.decode("utf-8", "replace")
-        said = (self._log.text or "").strip()
-        fatal = [line[len("FATAL:") :].strip() for line in said.split("\n") if "FATAL:" in line]
-        return (
-            "\n".join(fatal)
-            or said
-            or "The container runtime ended with %d before the actor started." % exit_code
-        )[:_ERROR_CHARS]
+
+def exit_code_of(status: int) -> int:
+    """Return the exit code of a wait status: 128 and the number of the signal that killed it."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def explain(marker: bytes, command: str, exit_code: int, log: Capture) -> str:
+    """Return why the actor never ran.
+
+    Args:
+        marker: what was said of its start.
+        command: its program.
+        exit_code: with which the runtime ended.
+        log: what the runtime said.
+    """
+    if marker == container.NOT_FOUND:
+        return "command not found in the image: %s" % command
+    if marker:
+        return "The container runtime cannot be started: %s" % marker.decode("utf-8", "replace")
+    said = (log.text or "").strip()
+    fatal = [line[len("FATAL:") :].strip() for line in said.split("\n") if "FATAL:" in line]
+    return (
+        "\n".join(fatal)
+        or said
+        or "The container runtime ended with %d before the actor started." % exit_code
+    )[:_ERROR_CHARS]

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from typing import Mapping
+from typing import Mapping, Type
 
 from bridge.node import processes
 from bridge.node.deadline import Deadline
@@ -15,6 +15,7 @@ from bridge.node.signals import Signals
 from bridge.node.spool import Spool, SpoolError
 from bridge.node.start_mpi import StartMpi
 from bridge.node.start_none import StartNone
+from bridge.node.start_process import StartProcess
 from bridge.node.starter import StarterError
 from bridge.node.worker import Worker
 
@@ -62,7 +63,10 @@ def _join(spool: Spool, identity: Identity, signals: Signals, environ: Mapping[s
     )
     reached("joined")
     own = {"_abaco_worker_id": worker_id(array.array, identity.name)}
-    start = StartMpi if array.ntasks > 1 else StartNone
+    if array.ntasks > 1:
+        start: Type[StartNone] = StartMpi
+    else:
+        start = {"process": StartProcess}.get(array.reuse, StartNone)
     starter = start(array, spool, signals, own, environ)
     try:
         starter.prepare()
