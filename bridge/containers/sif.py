@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bridge.errors import PullFailed
+from bridge.node.dialogue import LABEL
 
 _MAGIC = b"SIF_MAGIC\0"
 # launch script, magic, version, architecture, uuid, created, modified, free and all descriptors,
@@ -26,7 +28,9 @@ _PARTITION, _JSON = 0x4004, 0x4006
 _PRIMARY = 2  # the kind of the partition that a container's root is made of
 _MAX_DESCRIPTORS = 1000
 _MAX_CONFIG_BYTES = 1 << 20
+_MAX_LABEL = 64
 _OCI_CONFIG = "oci-config.json"  # what Apptainer keeps of the image that a SIF was made from
+_METADATA = "inspect-metadata.json"  # what `apptainer inspect` shows, labels of any origin among it
 RUNSCRIPT = "/.singularity.d/runscript"
 
 
@@ -88,7 +92,14 @@ def keep_config(inner: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{key} is not a list of texts")
     if not isinstance(inner.get("WorkingDir") or "", str):
         raise TypeError("WorkingDir is not a text")
-    return {key: inner.get(key) for key in ("Entrypoint", "Cmd", "WorkingDir", "Env")}
+    kept = {key: inner.get(key) for key in ("Entrypoint", "Cmd", "WorkingDir", "Env")}
+    return {**kept, "Labels": _keep_labels(inner.get("Labels"))}
+
+
+def _keep_labels(labels: object) -> dict[str, str]:
+    """Return those of an image's labels that the bridge goes by."""
+    found = labels.get(LABEL) if isinstance(labels, dict) else None
+    return {LABEL: found} if isinstance(found, str) and len(found) <= _MAX_LABEL else {}
 
 
 def _read_descriptors(file: BinaryIO) -> list[tuple[Any, ...]]:
@@ -124,20 +135,37 @@ def _find_primary(descriptors: list[tuple[Any, ...]]) -> int:
 
 
 def _find_config(file: BinaryIO, descriptors: list[tuple[Any, ...]]) -> dict[str, Any]:
-    workdir = None
+    base = _read_json(file, descriptors, _OCI_CONFIG, keep_config) or {}
+    labels = _read_json(file, descriptors, _METADATA, _find_labels)
+    workdir = base.get("WorkingDir")
+    own = {"Entrypoint": [RUNSCRIPT], "Cmd": None, "WorkingDir": workdir, "Env": None}
+    return {**own, "Labels": labels or {}}
+
+
+def _read_json(
+    file: BinaryIO,
+    descriptors: list[tuple[Any, ...]],
+    wanted: str,
+    parse: Callable[[Any], dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Return what the last JSON object of a name says, None when there is none of it."""
+    found = None
     for descriptor in descriptors:
         name = descriptor[12].partition(b"\0")[0].decode(errors="replace")
-        if descriptor[0] == _JSON and name == _OCI_CONFIG:
+        if descriptor[0] == _JSON and name == wanted:
             offset, size = descriptor[5:7]
             if not 0 <= size <= _MAX_CONFIG_BYTES:
                 raise ValueError(f"its {name} has {size} bytes")
             _seek(file, offset)
-            workdir = _parse_config(file.read(size))["WorkingDir"]
-    return {"Entrypoint": [RUNSCRIPT], "Cmd": None, "WorkingDir": workdir, "Env": None}
+            try:
+                found = parse(json.loads(file.read(size)))
+            except (AttributeError, TypeError, RecursionError, ValueError) as error:
+                raise ValueError(f"its {name} is not of the form that it should be") from error
+    return found
 
 
-def _parse_config(text: bytes) -> dict[str, Any]:
-    try:
-        return keep_config(json.loads(text))
-    except (AttributeError, TypeError, RecursionError, ValueError) as error:
-        raise ValueError("its image configuration is not of the OCI form") from error
+def _find_labels(metadata: object) -> dict[str, str]:
+    """Return the labels; metadata of another form have none, and the SIF may run all the same."""
+    data = metadata.get("data") if isinstance(metadata, dict) else None
+    attributes = data.get("attributes") if isinstance(data, dict) else None
+    return _keep_labels(attributes.get("labels") if isinstance(attributes, dict) else None)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, exists, not_, or_, select, update
 
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Image
@@ -14,6 +14,7 @@ from bridge.errors import BridgeError
 from bridge.events import record_actor
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.sources import Found, obtain
+from bridge.services.images import NOT_FIT, fits
 from bridge.sessions.base import clean_text
 
 log = logging.getLogger(__name__)
@@ -98,10 +99,8 @@ def request_again(context: ClusterContext, image_ids: set[int]) -> None:
 def _has_waiting(context: ClusterContext) -> bool:
     """Whether there may be an actor to be told something."""
     waits = or_(
-        and_(
-            Actor.status.in_((ActorStatus.SUBMITTED, ActorStatus.ERROR)),
-            Image.status == ImageStatus.READY,
-        ),
+        and_(Actor.status == ActorStatus.SUBMITTED, Image.status == ImageStatus.READY),
+        and_(Actor.status == ActorStatus.ERROR, Image.status == ImageStatus.READY, fits()),
         and_(Actor.status == ActorStatus.SUBMITTED, Image.status == ImageStatus.ERROR),
         and_(
             Actor.status == ActorStatus.READY,
@@ -123,20 +122,27 @@ def tell_actors(context: ClusterContext) -> None:
     """Move actors to the status of their image, each with its event, in one transaction.
 
     An actor whose image was evicted stays READY while it is brought anew, and its messages wait;
-    when that has failed for good it is in ERROR as one whose image never came.
+    when that has failed for good it is in ERROR as one whose image never came. So is one that wants
+    to run its image in a way that this is not made for.
     """
     if not _has_waiting(context):
         return
     mine = (Actor.cluster == context.name) & Actor.deleted_at.is_(None)
-    ready = select(Image.id).where(Image.status == ImageStatus.READY)
+    ready = exists().where(Image.id == Actor.image_id, Image.status == ImageStatus.READY)
     failed = select(Image.id).where(Image.status == ImageStatus.ERROR)
     gone = failed.where(Image.sif_path.is_(None), Image.next_attempt_at.is_(None))
     reason = select(Image.status_message).where(Image.id == Actor.image_id).scalar_subquery()
     waiting = Actor.status.in_((ActorStatus.SUBMITTED, ActorStatus.ERROR))
     enter_ready = (
         update(Actor)
-        .where(mine, waiting, Actor.image_id.in_(ready))
+        .where(mine, waiting, ready.where(fits()))
         .values(status=ActorStatus.READY, status_message=" ")
+        .returning(Actor)
+    )
+    enter_unfit = (
+        update(Actor)
+        .where(mine, Actor.status == ActorStatus.SUBMITTED, ready.where(not_(fits())))
+        .values(status=ActorStatus.ERROR, status_message=NOT_FIT)
         .returning(Actor)
     )
     enter_error = (
@@ -152,6 +158,6 @@ def tell_actors(context: ClusterContext) -> None:
         .returning(Actor)
     )
     with context.database.begin() as session:
-        for statement in (enter_ready, enter_error):
+        for statement in (enter_ready, enter_unfit, enter_error):
             for actor in session.scalars(statement).all():
                 record_actor(session, actor, context.clock.now())

@@ -13,7 +13,7 @@ from bridge.launcher.spool import build_fingerprint, build_shape
 from bridge.scheduler.context import ClusterContext
 from bridge.services.accounts import Account
 from bridge.services.batch import check_batch, rules_of
-from bridge.services.images import check_image
+from bridge.services.images import check_fit, check_image
 from bridge.services.logins import Person
 from bridge.services.mounts import mounts_of
 
@@ -38,9 +38,10 @@ def read_recipe(
 
     Raises:
         InvalidField: the site no longer allows what the actor asks for.
-        ImageRefused: nor its image.
+        ImageRefused: nor its image, or that is not made for how the actor would run it.
     """
     check_image(context.site.tenants[actor.tenant].images, image)
+    check_fit(actor.batch, image)
     if actor.batch is not None:
         # The release that wrote the row may not have known them all.
         batch = {key: actor.batch.get(key) for key in KEYS}

@@ -97,8 +97,9 @@ def _obtain_remote(
             "it is none. Push one with `apptainer push FILE oras://...`, or name one by its path."
         )
     twin = _find_twin(context, image, digest, policy)
-    if twin is not None:
-        return _of_twin(twin)
+    # What an earlier release read of a SIF has no labels: it is read again.
+    if twin is not None and (resolved.config or "Labels" in (twin.config or {})):
+        return _of_twin(twin, resolved.config)
     cache = SifCache(context.cluster.image_cache)
     with cache.work(str(reference)) as work:
         part = cache.fetch(resolved, access, work)
@@ -119,7 +120,7 @@ def _obtain_local(
         check_found(policy, reference, (digest,), size)
         twin = _find_twin(context, image, digest, policy)
         if twin is not None:
-            return _of_twin(twin)
+            return _of_twin(twin, read_sif(part).config)
         config = _look_at(part, policy)
         stored = _keep(context, image, cache, part)
     return Found(digest, (digest,), size, policy.signed_only, config, stored)
@@ -208,7 +209,8 @@ def _find_twin(
     return None
 
 
-def _of_twin(twin: Image) -> Found:
+def _of_twin(twin: Image, config: dict[str, Any] | None) -> Found:
+    """Return what a row has; its own `config` may have been read by an earlier release."""
     assert twin.sif_path
     assert twin.sif_sha256
     assert twin.sif_bytes is not None
@@ -218,7 +220,7 @@ def _of_twin(twin: Image) -> Found:
         tuple(twin.names or ()),
         twin.source_bytes or 0,
         twin.is_signed,
-        twin.config or {},
+        config or twin.config or {},
         Stored(twin.sif_path, twin.sif_bytes, twin.sif_sha256),
         twin.id,
     )

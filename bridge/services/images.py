@@ -6,14 +6,17 @@ A registry or namespace is compared part by part, never as the beginning of a te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from bridge.core.batch import PROCESS
 from bridge.core.images import ImageReference, SifPath, parse_image
-from bridge.db import Image, RegistryLogin
+from bridge.db import Actor, Image, RegistryLogin
 from bridge.errors import ImageRefused
+from bridge.node.dialogue import LABEL
 from bridge.sites.images import ImagePolicy
 
 
@@ -93,6 +96,30 @@ def check_image(policy: ImagePolicy, image: Image) -> None:
             f"The image {image.reference} was pulled with a user's own login, which the site no "
             "longer allows. Update the actor."
         )
+
+
+NOT_FIT = (
+    f"The image is not made for batch.reuse={PROCESS}: it has no label {LABEL}={PROCESS}. Ask for "
+    "another reuse, or give the image the label and update the actor."
+)
+
+
+def check_fit(batch: Mapping[str, Any] | None, image: Image) -> None:
+    """Refuse to run an image in a way that it is not made for.
+
+    Raises:
+        ImageRefused: says what is missing.
+    """
+    labels = (image.config or {}).get("Labels") or {}
+    if (batch or {}).get("reuse") == PROCESS and labels.get(LABEL) != PROCESS:
+        raise ImageRefused(NOT_FIT)
+
+
+def fits() -> ColumnElement[bool]:
+    """Return the same as a condition on an actor and its image."""
+    asked = Actor.batch["reuse"].as_string()
+    label = Image.config["Labels"][LABEL].as_string()
+    return or_(func.coalesce(asked, "") != PROCESS, func.coalesce(label, "") == PROCESS)
 
 
 def image_owner(

@@ -8,12 +8,14 @@ import struct
 PRIMARY, DATA, OVERLAY = 2, 3, 4
 
 
-def make_sif(*kinds: int, config: object = None, content: bytes = b"hsqs") -> bytes:
+def make_sif(
+    *kinds: int, config: object = None, metadata: object = None, content: bytes = b"hsqs"
+) -> bytes:
     """Return a SIF with one partition of each of `kinds`, by default a primary one."""
-    config_bytes = b"" if config is None else json.dumps(config).encode()
     objects = [(0x4004, kind, b"", content) for kind in kinds or (PRIMARY,)]
-    if config is not None:
-        objects.append((0x4006, 0, b"oci-config.json", config_bytes))
+    for name, document in ((b"oci-config.json", config), (b"inspect-metadata.json", metadata)):
+        if document is not None:
+            objects.append((0x4006, 0, name, json.dumps(document).encode()))
     table, data = b"", b""
     start = 128 + 585 * len(objects)
     for number, (about, kind, name, body) in enumerate(objects, 1):

@@ -19,6 +19,7 @@ from bridge.containers import registry as room
 from bridge.core.images import ImageReference, parse_image
 from bridge.errors import ContainerError, ImageRefused, ImageUnknown, PullFailed
 from bridge.net import AddressRules
+from bridge.node.dialogue import LABEL
 from tests.unit.containers.conftest import ARCHITECTURE, INDEX, LAYER, Registry
 
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"),))
@@ -47,13 +48,17 @@ def respond(status: int, body: bytes = b"", **headers: str) -> Any:
 
 class TestFound:
     def test_by_tag(self, registry: Registry) -> None:
-        digest = registry.add(Entrypoint=["/bin/tool"], WorkingDir="/data", User="7")
+        digest = registry.add(
+            Entrypoint=["/bin/tool"], WorkingDir="/data", User="7",
+            Labels={LABEL: "process", "maintainer": "x"},
+        )  # fmt: skip
         found = ask(registry)
         assert found.reference.digest == digest
         assert found.reference.tag is None
         assert found.size_bytes == len(LAYER)
         assert found.config == {
             "Entrypoint": ["/bin/tool"], "Cmd": ["/run"], "WorkingDir": "/data", "Env": None,
+            "Labels": {LABEL: "process"},
         }  # fmt: skip
 
     def test_by_digest(self, registry: Registry) -> None:
@@ -73,7 +78,9 @@ class TestFound:
         digest = registry.put("x", b"{}")
         registry.put(f"lab/tool/blobs/{digest}", b"{}")
         registry.put("lab/tool/manifests/1", {"config": {"digest": digest}, "layers": []})
-        assert set((ask(registry).config or {}).values()) == {None}
+        config = ask(registry).config or {}
+        assert config.pop("Labels") == {}
+        assert set(config.values()) == {None}
 
 
 class TestUnknown:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.containers.sif import RUNSCRIPT, read_sif
 from bridge.errors import PullFailed
+from bridge.node.dialogue import LABEL
 from tests.factories.sifs import DATA, OVERLAY, PRIMARY, make_sif
 
 
@@ -23,10 +24,29 @@ def read(tmp_path: Path, content: bytes):
 def test_it_runs_its_own_script_where_its_image_worked(tmp_path: Path) -> None:
     found = read(tmp_path, make_sif(config={"Cmd": ["/base"], "WorkingDir": "/data"}))
     assert found.config == {
-        "Entrypoint": [RUNSCRIPT], "Cmd": None, "WorkingDir": "/data", "Env": None,
+        "Entrypoint": [RUNSCRIPT], "Cmd": None, "WorkingDir": "/data", "Env": None, "Labels": {},
     }  # fmt: skip
     assert (found.primary_id, found.partitions) == (1, 1)
     assert read(tmp_path, make_sif()).config["WorkingDir"] is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "labels"),
+    [
+        ({"data": {"attributes": {"labels": {LABEL: "process", "x": "y"}}}}, {LABEL: "process"}),
+        ({"data": {"attributes": {"labels": {LABEL: 7}}}}, {}),
+        ({"data": {"attributes": {"labels": {LABEL: "p" * 65}}}}, {}),
+        ({"data": {"attributes": {"labels": [LABEL]}}}, {}),
+        ({"data": {"attributes": None}}, {}),
+        ({"data": []}, {}),
+        ([], {}),
+    ],
+)
+def test_its_labels_are_those_that_the_bridge_goes_by(
+    tmp_path: Path, metadata: object, labels: dict[str, str]
+) -> None:
+    found = read(tmp_path, make_sif(metadata=metadata, config={"Labels": {LABEL: "none"}}))
+    assert found.config["Labels"] == labels
 
 
 def test_every_file_system_counts(tmp_path: Path) -> None:

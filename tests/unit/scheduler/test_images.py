@@ -11,7 +11,9 @@ from sqlalchemy import select
 
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Event, Image
+from bridge.node.dialogue import LABEL
 from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS
+from bridge.services.images import NOT_FIT
 from bridge.sites import Site
 from tests.factories.rows import add_actor, add_image
 from tests.factories.sites import make_site
@@ -40,7 +42,9 @@ class Images:
         self.world = world
         self.registry = registry
 
-    def want(self, name: str = "lab/tool:1", webhook: str = "", **changes: Any) -> tuple[int, str]:
+    def want(
+        self, name: str = "lab/tool:1", webhook: str = "", reuse: str = "", **changes: Any
+    ) -> tuple[int, str]:
         """Add an image and an actor that waits for it."""
         reference = changes.pop("reference", f"{self.registry.host}/{name}")
         with self.world.database.begin() as session:
@@ -51,6 +55,7 @@ class Images:
                 status=ActorStatus.SUBMITTED,
                 tenant=image.tenant,
                 webhook=webhook,
+                batch={"reuse": reuse} if reuse else None,
             )
             return image.id, actor.id
 
@@ -115,6 +120,29 @@ def test_tenants_share_nothing(images: Images, registry: Registry, puller: Pulle
     (first, _), (second, _) = images.want(), images.want(tenant="BIOLOGY")
     images.tick()
     assert images.image(first).sif_path != images.image(second).sif_path
+
+
+def test_a_process_needs_an_image_that_is_made_for_it(images: Images, registry: Registry) -> None:
+    registry.add(tag="plain", Labels={"maintainer": "x"})
+    registry.add(tag="made", Labels={LABEL: "process"})
+    _, good = images.want("lab/tool:made", reuse="process")
+    _, other = images.want("lab/tool:plain", webhook="https://hooks.example.org")
+    image_id, bad = images.want("lab/tool:plain2", webhook="https://hooks.x.org", reuse="process")
+    registry.answers["lab/tool/manifests/plain2"] = registry.answers["lab/tool/manifests/plain"]
+    for _ in range(3):
+        images.tick(60)
+
+    assert images.actor(good).status is ActorStatus.READY
+    assert images.actor(other).status is ActorStatus.READY
+    actor = images.actor(bad)
+    assert (actor.status, actor.status_message) == (ActorStatus.ERROR, NOT_FIT)
+    assert sorted(images.told()) == [("ACTOR_ERROR", NOT_FIT), ("ACTOR_READY", " ")]
+
+    registry.answers["lab/tool/manifests/plain2"] = registry.answers["lab/tool/manifests/made"]
+    with images.world.database.begin() as session:
+        session.get_one(Image, image_id).status = ImageStatus.REQUESTED
+    images.tick(60)
+    assert images.actor(bad).status is ActorStatus.READY
 
 
 class TestEvents:

@@ -13,8 +13,10 @@ from cryptography.fernet import Fernet
 
 from bridge.auth import SecretBox
 from bridge.core.batch import KEYS
-from bridge.db import Actor, Array, Config, ConfigTarget
+from bridge.db import Actor, Array, Config, ConfigTarget, Image
+from bridge.node.dialogue import LABEL
 from bridge.scheduler.binding import REFUSED_AT_ONCE
+from bridge.services.images import NOT_FIT
 from tests.factories.rows import START
 from tests.unit.scheduler.test_feeding import use_cluster
 from tests.unit.scheduler.world import BAD, QUEUED, World
@@ -214,6 +216,22 @@ class TestLimits:
         assert "gpus: asked for 1, at most 0 is allowed" in world.execution(ids[0]).reason
         assert world.statuses(fine) == [QUEUED]
         assert world.messages() == 1
+
+    def test_an_image_that_is_not_made_for_it_ends_the_messages(self, world: World) -> None:
+        actor = world.actor(batch={"reuse": "process"})
+        ids = world.post(actor, 2)
+        world.tick(2)
+        assert world.statuses(ids) == [BAD] * 2
+        assert world.execution(ids[0]).reason == NOT_FIT
+
+    def test_an_image_that_is_made_for_it_runs(self, world: World) -> None:
+        actor = world.actor(batch={"reuse": "process"})
+        with world.database.begin() as session:
+            image = session.get_one(Image, actor.image_id)
+            image.config = {**(image.config or {}), "Labels": {LABEL: "process"}}
+        world.post(actor)
+        world.tick(2)
+        assert document(world.array())["reuse"] == "process"
 
     def test_a_queue_that_is_no_more_ends_the_messages(self, world: World) -> None:
         [one] = world.post(world.actor(queue="gone"))

@@ -14,6 +14,7 @@ import pytest
 from bridge.auth import load_secret_box
 from bridge.core.statuses import ActorStatus, ExecutionStatus, ImageStatus
 from bridge.db import Actor, Image, RegistryLogin
+from bridge.node.dialogue import LABEL
 from bridge.scheduler.context import ClusterContext
 from bridge.sites import Site
 from tests.factories.rows import START, add_account, add_actor, add_image
@@ -209,6 +210,20 @@ class TestLocal:
         assert image.digest == f"sha256:{hashlib.sha256(kept).hexdigest()}"
         assert image.config is not None
         assert image.config["WorkingDir"] == "/data"
+
+    def test_what_an_earlier_release_read_is_read_again(
+        self, sources: Sources, directory: Path
+    ) -> None:
+        labels = {"data": {"attributes": {"labels": {LABEL: "process"}}}}
+        for name in ("x.sif", "y.sif"):
+            (directory / name).write_bytes(make_sif(metadata=labels))
+        first = sources.bring(str(directory / "x.sif"))
+        with sources.world.database.begin() as session:
+            row = session.get_one(Image, first.id)
+            row.config = {key: row.config[key] for key in row.config if key != "Labels"}
+        second = sources.bring(str(directory / "y.sif"))
+        assert second.config["Labels"] == {LABEL: "process"}
+        assert second.sif_path == first.sif_path
 
     def test_the_same_file_is_kept_once(self, sources: Sources, directory: Path) -> None:
         for name in ("x.sif", "y.sif"):
