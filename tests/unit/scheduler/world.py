@@ -310,7 +310,7 @@ class Hand:
     def begin(self) -> str:
         """Start the next message."""
         execution_id = self.todo[0]
-        self.journal.write({"t": "started", "id": execution_id}, sync=True)
+        self.journal.write({"t": "started", "id": execution_id})
         self.todo.pop(0)
         self.world.starts[execution_id] += 1
         return execution_id
