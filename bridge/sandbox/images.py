@@ -163,7 +163,10 @@ class ImageBuilder:
         tag = tag_of(f"sample-{name}", hash_inputs([self.slim_tag(), context]))
         if not self._engine.has_image(tag):
             args = {"BASE": self.ensure_base(), "SLIM": self.ensure_slim()}
-            self._build(tag, context / "Containerfile", context, args)
+            with tempfile.TemporaryDirectory(prefix="abaco-bridge-") as place:
+                # The engine follows no link out of its context.
+                copy = shutil.copytree(context, Path(place, name))
+                self._build(tag, copy / "Containerfile", copy, args)
         return tag
 
     def _build(self, tag: str, containerfile: Path, context: Path, args: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ writable. Exit code 2 and one line tell of a picture that cannot be read.
 """
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -20,7 +21,11 @@ def main() -> int:
     """Classify the picture that the command line names; return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--image_file", required=True)
-    path = parser.parse_args().image_file
+    return show_digits(parser.parse_args().image_file)
+
+
+def show_digits(path: str) -> int:
+    """Print the digits of the picture at `path`; return the exit code."""
     try:
         row = preprocess(*decode_grey(Path(path).read_bytes()))
     except (OSError, NotAPicture, ValueError) as error:
@@ -42,11 +47,18 @@ def preprocess(width: int, height: int, pixels: bytes) -> np.ndarray:
     return (picture[np.ix_(down, across)].reshape(-1) / 255).astype(np.float32)
 
 
+@functools.cache
+def load_model() -> dict[str, np.ndarray]:
+    """Return the weights and biases of the model's two layers."""
+    with np.load(MODEL) as model:
+        return dict(model)
+
+
 def classify(row: np.ndarray) -> np.ndarray:
     """Return the probability of each of the ten digits."""
-    with np.load(MODEL) as model:
-        hidden = np.maximum(row @ model["weight0"] + model["bias0"], 0)
-        odds = hidden @ model["weight1"] + model["bias1"]
+    model = load_model()
+    hidden = np.maximum(row @ model["weight0"] + model["bias0"], 0)
+    odds = hidden @ model["weight1"] + model["bias1"]
     exponents = np.exp(odds - odds.max())
     return exponents / exponents.sum()
 

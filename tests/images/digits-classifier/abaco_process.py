@@ -1,0 +1,1 @@
+../../../bridge/image_helpers/abaco_process.py
