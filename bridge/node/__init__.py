@@ -77,8 +77,9 @@ that runs: while it runs its worker looks about once a second whether it is to b
                                is beyond is not taken
     ntasks                     more than 1: the container is started so often, by srun (MPI)
     gpus                       whether the container sees the GPUs that Slurm gave
-    reuse                      "none", or "process": the image's program takes message after message
-                               (bridge.node.dialogue)
+    reuse                      "none": a container each; "image": a container each, made after one
+                               that the worker prepares (bridge.node.start_image); "process": the
+                               image's program takes message after message (bridge.node.dialogue)
 
 A chunk's first line may be ``{"shared": {...}}``: environment of its messages, over the array's.
 
@@ -111,6 +112,8 @@ what is no such line: a write that failed half way leaves one, or an empty one::
               lines), results, state (the JSON text that the actor left in its file; null when it
               left none, or did not change it).
               Without a `started` before it: ended by "cancel" before it ran (exit_code 143).
+    fell_back to ("none"), why: this worker cannot start containers as `reuse` asks, and goes on
+              with another
     bad_line  error: a line of a chunk that has no id and was passed over
     left      why ("empty", "stop", "leave", "time", "signal"; "broken" with an `error` when no
               container can start on this node), remaining (ids not started of the chunk in hand)

@@ -25,6 +25,8 @@ BINARY_DATA = "/_abaco_binary_data"
 MARKER_FD = 3
 STARTED = b"started"
 NOT_FOUND = b"not found"
+UNMADE = b"unmade: "  # and why: there is no container, so nothing of the actor's can have run
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Of these Apptainer makes something else: it refuses, drops or obeys them.
@@ -94,6 +96,7 @@ def build_launch(
     own: Dict[str, str],
     runtime_env: Dict[str, str],
     mounts: List[Tuple[str, str, str]],
+    options: Tuple[str, ...] = (),
 ) -> Launch:
     """Return what starts a container for `message`.
 
@@ -103,19 +106,20 @@ def build_launch(
         own: variables that the worker itself knows; they win.
         runtime_env: the whole environment of the runtime itself: nothing is inherited.
         mounts: what this message has besides the array's binds, in the same form.
+        options: more options for the runtime.
     """
-    environment = dict(array.environment, **dict(message.env, **own))
+    environment = merge_environment(array, message, own)
     nonce = environment.pop("x-nonce", None)  # a credential of whoever posted
     names, carried = split_environment(environment)
     argv = [array.apptainer, "--silent", "exec"]
-    argv += ["--containall", "--no-home", "--no-eval", "--writable-tmpfs"]
+    argv += ["--containall", "--no-home", "--no-eval", "--writable-tmpfs", *options]
     if array.gpus:
         argv.append("--nv")
     argv += ["--pwd", array.workdir or "/"]
     for source, target, mode in array.binds + mounts:
         argv += ["--mount", build_mount(source, target, mode)]
     argv += [array.sif, "/bin/sh", "-c"]
-    env = {_encode(name): _encode(value) for name, value in runtime_env.items()}
+    env = {encode(name): encode(value) for name, value in runtime_env.items()}
     for number, (name, value) in enumerate(carried, 1):
         names[_CARRIER + str(number)] = name + "=" + value
     if nonce is not None:
@@ -124,8 +128,13 @@ def build_launch(
     argv += [build_shim(carries=bool(carried), mends=mends, hides=nonce is not None), "bridge"]
     argv += ([str(len(carried))] if carried else []) + array.command
     for name, value in names.items():
-        env[b"APPTAINERENV_" + _encode(name)] = _encode(value)
-    return Launch([_encode(word) for word in argv], env)
+        env[b"APPTAINERENV_" + encode(name)] = encode(value)
+    return Launch([encode(word) for word in argv], env)
+
+
+def merge_environment(array: Array, message: Message, own: Dict[str, str]) -> Dict[str, str]:
+    """Return what the actor gets besides its image's environment."""
+    return dict(array.environment, **dict(message.env, **own))
 
 
 def build_shim(*, carries: bool = False, mends: bool = False, hides: bool = False) -> str:
@@ -188,6 +197,6 @@ def build_mount(source: str, target: str, mode: str) -> str:
     return ",".join('"%s"' % field.replace('"', '""') for field in fields)
 
 
-def _encode(text: str) -> bytes:
+def encode(text: str) -> bytes:
     """Return `text` as UTF-8, whatever the locale of the job: a batch job often has none."""
     return text.encode("utf-8", "surrogatepass")

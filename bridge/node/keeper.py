@@ -10,6 +10,7 @@ the keeper sends one report and exits. The end of the stream tells either that t
 """
 
 import fcntl
+import functools
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from bridge.node import processes
 from bridge.node.container import MARKER_FD, Launch
@@ -32,13 +33,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
 _AT_START = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores these, its children must not
 
 
+# Starts a container from within its keeper and returns the process to wait for. It is given the
+# descriptors for stdout and stderr, for the marker, and whatever others there are.
+Start = Callable[[List[int]], int]
+
+
 def fork_keeper(
     launch: Launch, output: int, marker: int, others: Sequence[int] = ()
 ) -> Tuple[int, socket.socket]:
-    """Start a keeper; return its process id and our end of its socket.
-
-    Signals are held back meanwhile: one that came between fork and the keeper's own handlers
-    would be told to the worker's.
+    """Start a keeper for the container runtime; return its process id and our end of its socket.
 
     Args:
         launch: what is started.
@@ -46,12 +49,21 @@ def fork_keeper(
         marker: what it has as descriptor 3.
         others: what it has as descriptors 4, 5 and so on; one may come twice.
     """
+    return fork_keeper_of(functools.partial(spawn_runtime, launch), [output, marker, *others])
+
+
+def fork_keeper_of(start: Start, handles: List[int]) -> Tuple[int, socket.socket]:
+    """Start a keeper for what `start` starts; return its process id and our end of its socket.
+
+    Signals are held back meanwhile: one that came between fork and the keeper's own handlers
+    would be told to the worker's.
+    """
     ours, theirs = socket.socketpair()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:
-            _be_keeper(launch, [output, marker, *others], ours, theirs)
+            _be_keeper(start, handles, ours, theirs)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     theirs.close()
@@ -81,14 +93,14 @@ def read_report(control: socket.socket, keeper: int) -> Dict[str, Any]:
 
 
 def _be_keeper(
-    launch: Launch, handles: List[int], ours: socket.socket, theirs: socket.socket
+    start: Start, handles: List[int], ours: socket.socket, theirs: socket.socket
 ) -> None:
     """Keep one container and exit; never returns into the worker's code."""
     try:
         ours.close()
         os.setsid()
         processes.become_subreaper()
-        theirs.sendall(json.dumps(_Keeper(launch, handles, theirs).keep()).encode())
+        theirs.sendall(json.dumps(_Keeper(start, handles, theirs).keep()).encode())
         os._exit(0)
     except BaseException:  # noqa: BLE001  # an edge: the worker's frames are above this one
         traceback.print_exc(file=sys.stderr)
@@ -97,7 +109,7 @@ def _be_keeper(
 
 
 class _Keeper:
-    def __init__(self, launch: Launch, handles: List[int], control: socket.socket) -> None:
+    def __init__(self, start: Start, handles: List[int], control: socket.socket) -> None:
         self._control = control
         self._io_before = _read_io_bytes()
         self._wake, wake_write = os.pipe()
@@ -107,7 +119,7 @@ class _Keeper:
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         self._asked = False
-        self._pid = _spawn(launch, handles)
+        self._pid = start(handles)
         for handle in set(handles):
             os.close(handle)
         self._status: Optional[int] = None
@@ -195,7 +207,7 @@ class _Keeper:
         }
 
 
-def _spawn(launch: Launch, handles: List[int]) -> int:
+def spawn_runtime(launch: Launch, handles: List[int]) -> int:
     """Start the runtime with an empty stdin.
 
     The first of `handles` becomes stdout and stderr, the second descriptor 3, and so on.

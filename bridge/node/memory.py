@@ -13,14 +13,24 @@ _SOONEST_S, _LATEST_S = 0.1, 1.0
 
 
 class MemoryWatch:
-    """Samples the processes below one: once a second, and faster the sooner the limit may come."""
+    """Samples the processes below one: once a second, and faster the sooner the limit may come.
 
-    def __init__(self, limit_mib: int, root: int, own_mib: int = RUNTIME_MIB) -> None:
+    Args:
+        limit_mib: what they may use together.
+        root: the process above them.
+        own_mib: what is not counted, being ours.
+        skip: how many of the processes, from the topmost on, are ours and not counted.
+    """
+
+    def __init__(
+        self, limit_mib: int, root: int, own_mib: int = RUNTIME_MIB, skip: int = 0
+    ) -> None:
         self.due_at = time.monotonic() + _SOONEST_S
         self.used_kib = 0
         self._limit_kib = limit_mib * 1024
         self._own_kib = own_mib * 1024
         self._root = root
+        self._skip = skip
         self._sampled_at = time.monotonic()
 
     def is_over(self) -> bool:
@@ -29,7 +39,7 @@ class MemoryWatch:
         Pages that processes share count for each in its RSS, so that is looked at first, being
         cheap, and the proportional share (PSS) only where the former is over.
         """
-        pids = glance_at_descendants(self._root)
+        pids = glance_at_descendants(self._root)[self._skip :]
         used_kib = _sum(pids, read_rss_kib) - self._own_kib
         if used_kib > self._limit_kib:
             used_kib = _sum(pids, read_pss_kib) - self._own_kib

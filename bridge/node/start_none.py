@@ -1,5 +1,6 @@
 """`reuse=none`: one ``apptainer exec`` of the SIF for each message. The safest, and the slowest."""
 
+import functools
 import os
 import select
 import shutil
@@ -18,7 +19,6 @@ from bridge.node.spool import Array, Spool
 from bridge.node.starter import KILLED, RUNTIME_FAILED, Ending, Outcome, Starter, StarterError
 from bridge.node.state import STATE_FILE, read_state, write_state
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WATCH_EVERY_S = 1.0
 # Slurm names the GPUs of a job to it; without these an actor would use all that the node has.
 GPU_NAMES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
@@ -43,10 +43,11 @@ class StartNone(Starter):
         self._signals = signals
         self._own_env = dict(own_env)
         self._environ = environ
-        self._path = environ.get("PATH") or DEFAULT_PATH
+        self._path = environ.get("PATH") or container.DEFAULT_PATH
         self._place: Optional[Place] = None
         self._runtime_env: Dict[str, str] = {}
         self._oom_count = OomCount()
+        self._said = b""  # the last container's marker
         self._sif = SifFile(array.sif, array.sif_bytes, array.sif_sha256, array.sif_uid)
 
     def prepare(self) -> None:
@@ -82,7 +83,7 @@ class StartNone(Starter):
         try:
             if inbox is not None:
                 mounts.append((inbox.path, RESULTS_SOCKET, "ro"))
-            outcome = self._run(self._build_launch(message, mounts), message, log, inbox, watch)
+            outcome = self._run(message, mounts, log, inbox, watch)
         finally:
             if inbox is not None:
                 inbox.close()
@@ -115,6 +116,10 @@ class StartNone(Starter):
     def _open_inbox(self, results: Results) -> Optional[ResultsSocket]:
         assert self._place is not None
         return ResultsSocket(self._place.path, results)
+
+    def _build_start(self, message: Message, mounts: List[Tuple[str, str, str]]) -> keeper.Start:
+        launch = self._build_launch(message, mounts)
+        return functools.partial(keeper.spawn_runtime, launch)
 
     def _build_launch(
         self, message: Message, mounts: List[Tuple[str, str, str]]
@@ -149,18 +154,18 @@ class StartNone(Starter):
 
     def _run(
         self,
-        launch: container.Launch,
         message: Message,
+        mounts: List[Tuple[str, str, str]],
         log: Capture,
         inbox: Optional[ResultsSocket],
         watch: Callable[[], Optional[Ending]],
     ) -> Outcome:
         kills_before = self._oom_count.read()
-        run = _Run(launch, log, inbox)
+        run = _Run(self._build_start(message, mounts), log, inbox)
         try:
             ending = run.follow(self._signals, watch, self._watch_memory(run.keeper))
-            marker = run.read_marker() or self._said_elsewhere(message)
-            outcome = run.conclude(self._array.command[0], ending, marker)
+            self._said = run.read_marker() or self._said_elsewhere(message)
+            outcome = run.conclude(self._array.command[0], ending, self._said)
         finally:
             run.close()
         if self._oom_count.read() > kills_before:
@@ -189,16 +194,14 @@ def find_missing(binds: List[Tuple[str, str, str]]) -> Optional[str]:
 class _Run:
     """One container, from start to end."""
 
-    def __init__(
-        self, launch: container.Launch, log: Capture, inbox: Optional[ResultsSocket]
-    ) -> None:
+    def __init__(self, start: keeper.Start, log: Capture, inbox: Optional[ResultsSocket]) -> None:
         self._log = log
         self._inbox = inbox
         self._watch_at = time.monotonic() + WATCH_EVERY_S
         self._output, output_write = os.pipe()
         self._marker, marker_write = os.pipe()
         try:
-            self.keeper, self._control = keeper.fork_keeper(launch, output_write, marker_write)
+            self.keeper, self._control = keeper.fork_keeper_of(start, [output_write, marker_write])
         finally:
             os.close(output_write)
             os.close(marker_write)
@@ -332,6 +335,9 @@ def explain(marker: bytes, command: str, exit_code: int, log: Capture) -> str:
     """
     if marker == container.NOT_FOUND:
         return "command not found in the image: %s" % command
+    if marker.startswith(container.UNMADE):
+        why = marker[len(container.UNMADE) :].decode("utf-8", "replace")
+        return "The container cannot be made: %s" % why
     if marker:
         return "The container runtime cannot be started: %s" % marker.decode("utf-8", "replace")
     said = (log.text or "").strip()

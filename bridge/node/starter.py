@@ -42,7 +42,12 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class Starter(ABC):
-    """Starts a container for one message after another."""
+    """Starts a container for one message after another.
+
+    `tell` is called with the reason when it goes on in a slower way than it was asked for.
+    """
+
+    tell: Callable[[str], None] = staticmethod(lambda why: None)
 
     @abstractmethod
     def prepare(self) -> None:

@@ -1,9 +1,10 @@
 """One array task from its start to its end: join, work, leave."""
 
+import functools
 import os
 import socket
 import sys
-from typing import Mapping, Type
+from typing import Dict, Mapping, Type
 
 from bridge.node import processes
 from bridge.node.deadline import Deadline
@@ -12,7 +13,8 @@ from bridge.node.journal import Fenced, Journal
 from bridge.node.names import worker_id
 from bridge.node.points import reached
 from bridge.node.signals import Signals
-from bridge.node.spool import Spool, SpoolError
+from bridge.node.spool import Array, Spool, SpoolError
+from bridge.node.start_image import StartImage
 from bridge.node.start_mpi import StartMpi
 from bridge.node.start_none import StartNone
 from bridge.node.start_process import StartProcess
@@ -20,6 +22,9 @@ from bridge.node.starter import StarterError
 from bridge.node.worker import Worker
 
 LEFT, FAILED, FENCED = 0, 2, 3
+
+
+_STARTERS: Dict[str, Type[StartNone]] = {"image": StartImage, "process": StartProcess}
 
 
 def run_task(root: str, environ: Mapping[str, str]) -> int:
@@ -63,11 +68,8 @@ def _join(spool: Spool, identity: Identity, signals: Signals, environ: Mapping[s
     )
     reached("joined")
     own = {"_abaco_worker_id": worker_id(array.array, identity.name)}
-    if array.ntasks > 1:
-        start: Type[StartNone] = StartMpi
-    else:
-        start = {"process": StartProcess}.get(array.reuse, StartNone)
-    starter = start(array, spool, signals, own, environ)
+    starter = _find_start(array)(array, spool, signals, own, environ)
+    starter.tell = functools.partial(_tell_fall_back, journal)
     try:
         starter.prepare()
         Worker(spool, array, identity, journal, starter, signals, deadline).work()
@@ -77,6 +79,17 @@ def _join(spool: Spool, identity: Identity, signals: Signals, environ: Mapping[s
     finally:
         starter.close()
     return LEFT
+
+
+def _find_start(array: Array) -> Type[StartNone]:
+    if array.ntasks > 1:
+        return StartMpi
+    return _STARTERS.get(array.reuse, StartNone)
+
+
+def _tell_fall_back(journal: Journal, why: str) -> None:
+    _say("goes on with reuse=none: %s" % why)
+    journal.write({"t": "fell_back", "to": "none", "why": why})
 
 
 def _keep_descriptors() -> None:

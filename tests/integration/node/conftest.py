@@ -55,6 +55,7 @@ class Node:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.name = "c1"
+        self.reuse = "image"
         self.sif = f"{ROOT}/echo.sif"
         self.python_sif = f"{ROOT}/python.sif"
         self.program = f"{ROOT}/node.pyz"
@@ -106,7 +107,7 @@ class Node:
             "max_result_bytes": 1 << 20,
             "ntasks": 1,
             "gpus": False,
-            "reuse": "none",
+            "reuse": self.reuse,
             **fields,
         }
         lines = "".join(json.dumps(message) + "\n" for message in messages)
@@ -152,8 +153,15 @@ class Node:
 
 
 @pytest.fixture(scope="session")
-def node(sandbox: Sandbox) -> Iterator[Node]:
-    """A node with the image of echo."""
+def prepared_node(sandbox: Sandbox) -> Iterator[Node]:
+    """A node with images and the worker's program."""
     prepared = Node(sandbox)
     yield prepared
     prepared.run("rm", "-rf", ROOT)
+
+
+@pytest.fixture
+def node(prepared_node: Node, request: pytest.FixtureRequest) -> Node:
+    """The node, whose containers start as `image`, or as the test's parameter says."""
+    prepared_node.reuse = getattr(request, "param", "image")
+    return prepared_node

@@ -6,7 +6,10 @@ import base64
 
 import pytest
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.parametrize("node", ["none", "image"], indirect=True),
+]
 
 EVAL = 'eval "$MSG"'
 

@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.parametrize("node", ["none", "image"], indirect=True),
+]
 
 IGNORES_TERM = 'trap "" TERM; echo up; while :; do sleep 0.1; done'
 
@@ -85,7 +88,7 @@ def waiting(node):
 def test_killing_any_process_leaves_no_other(node, whom):
     root = waiting(node)
     worker = start(node, root)
-    keeper = children(node, worker)[0]
+    keeper = children(node, worker)[-1]  # the first is the template's
     pid = {"worker": worker, "keeper": keeper, "runtime": children(node, keeper)[0]}[whom]
 
     node.run("kill", "-KILL", str(pid))

@@ -1,0 +1,217 @@
+"""`reuse=image`: a container for each message, made by the worker after one that Apptainer made.
+
+What a message finds is what `reuse=none` gives it: a fresh root, /tmp and /dev/shm, processes, IPC
+and keyrings of its own, the image's environment, the owner's ids, the site's binds with their
+modes. What is different: the image's own start scripts have run once for all messages of a worker,
+so they do not see a message's variables; /etc/resolv.conf is as it was when the worker began; a
+message's use of the processor and of files is counted without Apptainer's, and the image's file
+server is not part of it.
+
+Where a node cannot do this (no user namespaces, no overlay in them, no FUSE, a system call that is
+missing), or the runtime does something to its containers that cannot be done again, the worker says
+so once and goes on as with `none`. One container is tried before the first message. A template that
+dies is made anew once.
+"""
+
+import functools
+import gc
+import os
+from typing import Callable, Dict, List, Optional, Tuple
+
+from bridge.node import container, inside, keeper, linux
+from bridge.node.capture import Capture
+from bridge.node.memory import MemoryWatch
+from bridge.node.messages import Message
+from bridge.node.results import Results, ResultsSocket
+from bridge.node.start_none import StartNone
+from bridge.node.starter import Ending, Outcome
+from bridge.node.template import Template, TemplateError
+
+_FOLDERS = ("", "/ro", "/payload", "/scratch")
+_BINDS_SHOWN = (b"APPTAINER_BIND", b"SINGULARITY_BIND")
+_TRIAL = Message("trial", {})
+_TRIAL_COMMAND = ["/bin/sh", "-c", ":"]
+
+
+class StartImage(StartNone):
+    """Starts a container for each message after one template of the image."""
+
+    _template: Optional[Template] = None
+    _arguments: Dict[str, int]
+    _remakes_left = 1
+
+    def prepare(self) -> None:
+        """Get ready as for `none`, then start a template and try a container."""
+        super().prepare()
+        self._make_template()
+
+    def run(
+        self,
+        message: Message,
+        log: Capture,
+        results: Results,
+        watch: Callable[[], Optional[Ending]],
+    ) -> Outcome:
+        """Run one message in a container of its own.
+
+        Where none could be made, nothing of the actor has run: another way is tried.
+        """
+        while True:
+            if self._template is not None and not self._template.is_alive():
+                self._replace_template("the template has ended")
+            outcome = super().run(message, log, results, watch)
+            if self._template is None or not self._said.startswith(container.UNMADE):
+                return outcome
+            self._replace_template(outcome.runtime_error or "")
+
+    def close(self) -> None:
+        """End the template as well."""
+        self._drop_template()
+        super().close()
+
+    def _make_template(self) -> None:
+        """Have a template, or say why there is none."""
+        try:
+            self._arguments = linux.find_arguments()
+            self._template = self._start_template()
+            self._try_container()
+        except (TemplateError, OSError, AttributeError, ValueError) as error:
+            # AttributeError: a C library without one of the calls.
+            self._drop_template()
+            self.tell(str(error))
+        # What exists now is never freed, and looking through it would copy it in every fork.
+        if hasattr(gc, "freeze"):
+            gc.freeze()
+
+    def _replace_template(self, why: str) -> None:
+        self._drop_template()
+        if self._remakes_left:
+            self._remakes_left -= 1
+            self._make_template()
+        else:
+            self.tell(why)
+
+    def _drop_template(self) -> None:
+        if self._template is not None:
+            self._template.close()
+            self._template = None
+
+    def _start_template(self) -> Template:
+        files = self._files()
+        for name in _FOLDERS:
+            if not os.path.isdir(files + name):
+                os.mkdir(files + name, 0o700)
+        pipe = files + inside.PIPE[len(inside.FILES) :]
+        if not os.path.exists(pipe):
+            os.mkfifo(pipe, 0o600)
+        array = self._array._replace(
+            command=Template.wait_command(inside.PIPE), environment={}, workdir=None
+        )
+        launch = container.build_launch(
+            array,
+            Message("template", {}),
+            {},
+            self._runtime_env,
+            [
+                (files, inside.FILES, "rw"),
+                (files, inside.FILES_READ_ONLY, "ro"),
+                (self._spool.path("payload"), inside.PAYLOADS, "ro"),
+            ],
+            ("--userns",),
+        )
+        return Template(launch, frozenset({inside.FILES}))
+
+    def _try_container(self) -> None:
+        """See that a container can be made.
+
+        Raises:
+            TemplateError: it cannot; says why.
+        """
+        start = self._build_fresh(_TRIAL, [], _TRIAL_COMMAND)
+        output, output_write = os.pipe()
+        marker, marker_write = os.pipe()
+        try:
+            pid, control = keeper.fork_keeper_of(start, [output_write, marker_write])
+        finally:
+            os.close(output_write)
+            os.close(marker_write)
+        with control:
+            report = keeper.read_report(control, pid)
+            os.waitpid(pid, 0)
+        said = os.read(marker, 4096)
+        log = os.read(output, 4096)
+        os.close(output)
+        os.close(marker)
+        if said != container.STARTED or report["status"] != 0:
+            text = (said if said != container.STARTED else log).decode("utf-8", "replace")
+            raise TemplateError(
+                "a container cannot be made: " + (text or "status %d" % report["status"])
+            )
+
+    def _files(self) -> str:
+        assert self._place is not None
+        return self._place.file("files")
+
+    def _file(self, message: Message, name: str) -> str:
+        return (
+            super()._file(message, name) if self._template is None else self._files() + "/" + name
+        )
+
+    def _open_inbox(self, results: Results) -> Optional[ResultsSocket]:
+        if self._template is None:
+            return super()._open_inbox(results)
+        return ResultsSocket(self._files(), results)
+
+    def _watch_memory(self, keeper_pid: int) -> Optional[MemoryWatch]:
+        if self._template is None:
+            return super()._watch_memory(keeper_pid)
+        limit_mib = self._array.memory_mib
+        return MemoryWatch(limit_mib, keeper_pid, own_mib=0, skip=1) if limit_mib else None
+
+    def _build_start(self, message: Message, mounts: List[Tuple[str, str, str]]) -> keeper.Start:
+        if self._template is None:
+            return super()._build_start(message, mounts)
+        return self._build_fresh(message, mounts, self._array.command)
+
+    def _build_fresh(
+        self, message: Message, mounts: List[Tuple[str, str, str]], command: List[str]
+    ) -> keeper.Start:
+        assert self._template is not None
+        fresh = inside.Fresh(
+            look=self._template.look,
+            mounts=[(self._seen_at(source, mode), target) for source, target, mode in mounts],
+            environment=self._build_environment(message, mounts, command),
+            argv=[container.encode(word) for word in command],
+            workdir=container.encode(self._array.workdir or "/"),
+            arguments=self._arguments,
+        )
+        return functools.partial(inside.start, fresh)
+
+    def _seen_at(self, source: str, mode: str) -> str:
+        """Return where the template has a file of this message's."""
+        folder, name = os.path.split(source)
+        if folder == self._spool.path("payload"):
+            return inside.PAYLOADS + "/" + name
+        return (inside.FILES if mode == "rw" else inside.FILES_READ_ONLY) + "/" + name
+
+    def _build_environment(
+        self, message: Message, mounts: List[Tuple[str, str, str]], command: List[str]
+    ) -> Dict[bytes, bytes]:
+        """Return the template's environment as it would be for this message."""
+        assert self._template is not None
+        found = dict(self._template.look.environment)
+        targets = [target for _, target, _ in self._array.binds + mounts]
+        for name in _BINDS_SHOWN:
+            if name in found:
+                found[name] = container.encode(",".join(targets))
+        if b"PWD" in found:
+            found[b"PWD"] = container.encode(self._array.workdir or "/")
+        if b"_" in found:
+            found[b"_"] = container.encode(command[0])
+        given = container.merge_environment(self._array, message, self._own_env)
+        # As a shell can carry it as well: which of the two an actor finds under `none` depends on
+        # its image.
+        if "x-nonce" in given:
+            given.setdefault("x_nonce", given["x-nonce"])
+        found.update((container.encode(n), container.encode(v)) for n, v in given.items())
+        return found
