@@ -450,7 +450,7 @@ def show_worker(worker: ActorWorker) -> WorkerView:
         "image": worker.image,
         "ch_name": f"worker_{task.id}",
         "location": (row.host or task.array.cluster) if row else None,
-        "cid": f"{task.array.array_job_id}_{task.index}" if has_started else None,
+        "cid": f"{task.array.array_job_id}_{task.slurm_task}" if has_started else None,
         "host_id": row.host if row else None,
         "host_ip": "",
         "create_time": format_moment(row.create_time if row else task.array.planned_at),

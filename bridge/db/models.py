@@ -310,7 +310,7 @@ class Array(Base):
     sif_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sif_sha256: Mapped[str | None] = mapped_column(String(64))
     spool: Mapped[str] = mapped_column(Text)
-    task_count: Mapped[int]
+    task_count: Mapped[int]  # workers; array tasks are fewer where these have slots
     message_count: Mapped[int]
     chunk_count: Mapped[int]
     # Chunks up to this one are in the workers' hands. A later one is bound to the array; it counts
@@ -340,7 +340,10 @@ class Array(Base):
 
 
 class ArrayTask(Base):
-    """What is known of one array task besides its workers; most have no row. Live arrays only."""
+    """What is known of one worker besides its journals, over all restarts of its array task.
+
+    Most have no row. Live arrays only.
+    """
 
     __tablename__ = "array_tasks"
 
@@ -352,7 +355,7 @@ class ArrayTask(Base):
 
 
 class Worker(Base):
-    """One array task under one restart count: an Abaco worker."""
+    """One array task, or a slot of it, under one restart count: an Abaco worker."""
 
     __tablename__ = "workers"
     __table_args__ = (UniqueConstraint("array_id", "name"),)
@@ -360,7 +363,7 @@ class Worker(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     array_id: Mapped[str] = mapped_column(ForeignKey("arrays.id"))
     actor_id: Mapped[str] = mapped_column(ForeignKey("actors.id"), index=True)
-    name: Mapped[str] = mapped_column(String(32))  # "<task index>.<restart count>"
+    name: Mapped[str] = mapped_column(String(32))  # "<index in the array>.<restart count>"
     host: Mapped[str] = mapped_column(String(255), default="")
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[WorkerStatus] = mapped_column(status_column(WorkerStatus))

@@ -18,7 +18,7 @@ class ArrayContext:
 
     Attributes:
         job_name: the token's name, ours alone.
-        task_count: array tasks, one worker each.
+        task_count: array tasks.
         time_limit_s: of each task.
         signal_s: how long before its end a worker is told to finish, seconds.
         nodes: nodes of each array task, or None for as few as hold it.
@@ -26,6 +26,7 @@ class ArrayContext:
         cpus: CPUs of each Slurm task.
         memory_mib: memory of each node's share.
         gpus: GPUs on each node.
+        exclusive: whether each array task has its nodes for itself.
         partition: Slurm partition, or None for Slurm's default.
         account: Slurm account, or None for the owner's default.
         qos: QOS, or None for Slurm's default.
@@ -44,6 +45,7 @@ class ArrayContext:
     cpus: int
     memory_mib: int
     gpus: int
+    exclusive: bool
     partition: str | None
     account: str | None
     qos: str | None

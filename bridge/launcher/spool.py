@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.core.messages import BINARY, CRON_NAME
+from bridge.core.slots import array_layout
 from bridge.db import Actor, Array, Execution, Image, Message
 from bridge.node import PROTOCOL_VERSION
 from bridge.sites import Cluster, Limits
@@ -39,8 +40,13 @@ def build_array_json(
     state, configs, a token) comes with each chunk: see `build_shared`.
     """
     shape = build_shape(array, actor, image, cluster, limits, mounts)
-    document = {**shape, "array": array.id, "idle_timeout_s": _idle_timeout_s(array, cluster)}
-    return json.dumps(document, indent=1).encode()
+    own = {
+        "array": array.id,
+        "idle_timeout_s": _idle_timeout_s(array, cluster),
+        "workers": array.task_count,
+        "slots": array_layout(array.task_count, array.request).slots,
+    }
+    return json.dumps({**shape, **own}, indent=1).encode()
 
 
 def build_shape(

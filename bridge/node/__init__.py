@@ -19,7 +19,7 @@ The spool of one array, a directory of the owner's with mode 0700::
     logs/<execution id>         a log too large for the journal
     results/<execution id>      results too large for the journal, one after another
     cancel/<execution id>       order: end this execution
-    leave/<task index>          order: this task's worker takes nothing more
+    leave/<index>               order: the worker of this index takes nothing more
     stop                        order: take nothing more
 
 The bridge may put more chunks into the inbox while the array runs, with the next numbers: a worker
@@ -30,10 +30,17 @@ comes twice: a rename whose source is gone was done before. To a stateful actor 
 at a time, the next when the one before is final, so that each carries the state that the one before
 left.
 
-A worker is named ``<task index>.<restart count>``. Before all else it makes `owner`, or reads what
+A worker is named ``<index>.<restart count>``. Before all else it makes `owner`, or reads what
 another has made; if that names another array job, it leaves without writing anything: the name of
-its journal belongs to the owner's worker of the same index. It creates its journal with O_EXCL, so
-the bridge can fence a worker that has not joined yet by creating the journal itself.
+its journal belongs to the owner's worker of the same index.
+
+The index is that of the array task, or, where tasks have `slots`, that of the task times `slots`
+plus the number of the slot. Such a task is one process that starts a worker for each slot, pinned
+to CPUs and GPUs of its own, and waits for them (bridge.node.slots). For one that is killed, which
+the others survive, it writes the last record of the journal.
+
+A worker creates its journal with O_EXCL, so the bridge can fence a worker that has not joined yet
+by creating the journal itself.
 
 It claims a chunk by renaming it from inbox/ to claimed/ with its own name: rename is atomic, has
 one winner, and says in one step who owns the chunk; the bridge takes chunks back by the same
@@ -80,6 +87,7 @@ that runs: while it runs its worker looks about once a second whether it is to b
     reuse                      "none": a container each; "image": a container each, made after one
                                that the worker prepares (bridge.node.start_image); "process": the
                                image's program takes message after message (bridge.node.dialogue)
+    workers, slots             workers of the array, and of each array task
 
 A chunk's first line may be ``{"shared": {...}}``: environment of its messages, over the array's.
 
@@ -116,7 +124,8 @@ what is no such line: a write that failed half way leaves one, or an empty one::
               with another
     bad_line  error: a line of a chunk that has no id and was passed over
     left      why ("empty", "stop", "leave", "time", "signal"; "broken" with an `error` when no
-              container can start on this node), remaining (ids not started of the chunk in hand)
+              container can start on this node, "killed" with an `error` of a slot),
+              remaining (ids not started of the chunk in hand)
 
 `results` are those that no record had before, null when there are none: ``first``, the number of
 the first of them (from 0; a reader that has it already passes over it), and either ``data``, a list

@@ -24,10 +24,17 @@ class Fenced(Exception):
 class Journal:
     """Appends records to ``journal/<worker>.jsonl``."""
 
-    def __init__(self, directory: str, worker: str) -> None:
+    def __init__(self, directory: str, worker: str, *, is_torn: bool = False) -> None:
+        """Name a worker's journal.
+
+        Args:
+            directory: of all journals.
+            worker: the worker's name.
+            is_torn: it may end within a line, as its writer was killed.
+        """
         self._directory = directory
         self._name = worker + ".jsonl"
-        self._torn = False
+        self._torn = is_torn
         self._handle: Optional[int] = None
 
     def create(self) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 from typing import Dict, List
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -14,7 +15,19 @@ def become_subreaper() -> None:
 
     Source: prctl(2), PR_SET_CHILD_SUBREAPER (Linux 3.4).
     """
-    if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """Have this process told to end when the one that started it is gone.
+
+    Source: prctl(2), PR_SET_PDEATHSIG; a fork does not inherit it.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, "prctl: %s" % os.strerror(number))
 

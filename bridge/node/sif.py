@@ -1,20 +1,23 @@
 """Whether the image's file is what the bridge put there: asked before every start.
 
 The file belongs to the bridge's service user, or to the owner whose alone it is, and nobody else
-may write it. Its digest is read once a worker, and again when anything about the file has changed;
-in between a stat tells. What it costs was measured: 1.0 s for 500 MB, whose pages the containers
-read afterwards anyway; a site whose images are too large for that leaves the digest out
+may write it. Its digest is read once an array task, and again when anything about the file has
+changed; in between a stat tells. What it costs was measured: 1.0 s for 500 MB, whose pages the
+containers read afterwards anyway; a site whose images are too large for that leaves the digest out
 (`image_check` of the cluster).
 """
 
 import hashlib
 import os
 import stat
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 _PIECE = 1 << 20
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _State = Tuple[int, ...]
+_About = Tuple[str, Optional[int], Optional[str], int]
+# What was found to be right, and in which state: of the process, so that slots inherit it.
+_SEEN: Dict[_About, _State] = {}
 
 
 class SifFile:
@@ -32,14 +35,14 @@ class SifFile:
         self._size = size
         self._sha256 = sha256
         self._uid = uid
-        self._seen: Optional[_State] = None
+        self._about = (path, size, sha256, uid)
 
     def find_problem(self) -> Optional[str]:
         """Return why no container may be started of it, or None."""
         try:
             with open(self._path, "rb") as file:
                 state = _state(file.fileno())
-                if state == self._seen:
+                if state == _SEEN.get(self._about):
                     return None
                 problem = self._compare(os.fstat(file.fileno()))
                 if problem is None and self._size is not None and self._sha256 is not None:
@@ -50,7 +53,7 @@ class SifFile:
             return "The image %s cannot be read on this node: %s." % (self._path, error.strerror)
         if problem is not None:
             return "The image %s is not what the bridge put there: %s." % (self._path, problem)
-        self._seen = state
+        _SEEN[self._about] = state
         return None
 
     def _compare(self, found: os.stat_result) -> Optional[str]:

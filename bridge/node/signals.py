@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+from typing import Optional
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU)
 
@@ -30,8 +31,8 @@ class Signals:
         """Make `fileno` unreadable again; `has_come` stays."""
         os.read(self._read, 512)
 
-    def wait(self, seconds: float) -> None:
-        """Wait, but no longer than until a signal comes."""
+    def wait(self, seconds: Optional[float]) -> None:
+        """Wait, but no longer than until a signal comes; None: until then."""
         if select.select([self._read], [], [], seconds)[0]:
             self.clear()
 

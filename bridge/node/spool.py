@@ -42,6 +42,23 @@ class Array(NamedTuple):
     ntasks: int
     gpus: bool
     reuse: str
+    workers: int
+    slots: int
+
+    def workers_of(self, task: int) -> List[int]:
+        """Return the indices of the workers of an array task.
+
+        Raises:
+            SpoolError: it has none.
+        """
+        if self.slots < 2:
+            return [task]
+        found = list(range(task * self.slots, min((task + 1) * self.slots, self.workers)))
+        if not found:
+            raise SpoolError(
+                "array task %d has none of %d workers, %d a task" % (task, self.workers, self.slots)
+            )
+        return found
 
 
 class Chunk(NamedTuple):
@@ -123,7 +140,7 @@ class Spool:
         """Whether the bridge has given this order.
 
         Args:
-            names: ``stop``, or ``cancel`` and an execution's id, or ``leave`` and a task's index.
+            names: ``stop``, or ``cancel`` and an execution's id, or ``leave`` and a worker's index.
         """
         try:
             directory = os.open(self.path(*names[:-1]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -216,6 +233,8 @@ def parse_array(document: Dict[str, Any]) -> Array:
         ntasks=_count(document, "ntasks"),
         gpus=_flag(document, "gpus"),
         reuse=_text(document, "reuse"),
+        workers=_count(document, "workers"),
+        slots=_count(document, "slots"),
     )
 
 

@@ -12,7 +12,9 @@ from bridge.node.identity import Identity, read_identity
 from bridge.node.journal import Fenced, Journal
 from bridge.node.names import worker_id
 from bridge.node.points import reached
+from bridge.node.sif import SifFile
 from bridge.node.signals import Signals
+from bridge.node.slots import FAILED, FENCED, LEFT, Slots
 from bridge.node.spool import Array, Spool, SpoolError
 from bridge.node.start_image import StartImage
 from bridge.node.start_mpi import StartMpi
@@ -21,39 +23,62 @@ from bridge.node.start_process import StartProcess
 from bridge.node.starter import StarterError
 from bridge.node.worker import Worker
 
-LEFT, FAILED, FENCED = 0, 2, 3
-
-
 _STARTERS: Dict[str, Type[StartNone]] = {"image": StartImage, "process": StartProcess}
 
 
 def run_task(root: str, environ: Mapping[str, str]) -> int:
-    """Be a worker of the spool at `root`; return the exit status.
+    """Be the worker of the spool at `root`, or several; return the exit status.
 
-    0: it left as it should. 2: it could not work or could not go on. 3: it was fenced off.
+    0: it left as it should. 2: it could not work or could not go on. 3: it was fenced off. Of
+    several workers the worst counts.
     """
     signals = Signals()
     signals.install()
     processes.become_subreaper()
     _keep_descriptors()
+    spool = Spool(root)
     try:
-        return _join(Spool(root), read_identity(environ), signals, environ)
+        array = spool.read_array()
+        task = read_identity(environ)
+        workers = [task.worker(index) for index in array.workers_of(task.task)]
+        if not spool.take_ownership(task.array_job, workers[0].name):
+            # Nothing is written: workers of these names belong to the array job that owns it.
+            _say("the array belongs to another array job than %d" % task.array_job)
+            return LEFT
+    except (SpoolError, OSError) as error:
+        _say(str(error))
+        return FAILED
+    reached("owned")
+
+    def work(worker: Identity, signals: Signals, environ: Mapping[str, str]) -> int:
+        return _work(spool, array, worker, signals, environ)
+
+    if len(workers) == 1:
+        return work(workers[0], signals, environ)
+    # Its digest, which takes a while, is read once for all.
+    SifFile(array.sif, array.sif_bytes, array.sif_sha256, array.sif_uid).find_problem()
+    return Slots(signals, spool.path("journal"), work).run(workers, environ)
+
+
+def _work(
+    spool: Spool, array: Array, worker: Identity, signals: Signals, environ: Mapping[str, str]
+) -> int:
+    """Be one worker; return the exit status."""
+    try:
+        _join(spool, array, worker, signals, environ)
     except Fenced as error:
         _say("fenced off: %s" % error)
         return FENCED
     except (SpoolError, StarterError, OSError) as error:
         _say(str(error))
         return FAILED
+    return LEFT
 
 
-def _join(spool: Spool, identity: Identity, signals: Signals, environ: Mapping[str, str]) -> int:
-    array = spool.read_array()
+def _join(
+    spool: Spool, array: Array, identity: Identity, signals: Signals, environ: Mapping[str, str]
+) -> None:
     deadline = Deadline(environ, array.time_limit_s, array.max_run_time_s)
-    if not spool.take_ownership(identity.array_job, identity.name):
-        # Nothing is written: the worker of this name belongs to the array job that owns the array.
-        _say("the array belongs to another array job than %d" % identity.array_job)
-        return LEFT
-    reached("owned")
     journal = Journal(spool.path("journal"), identity.name)
     journal.create()
     journal.write(
@@ -78,7 +103,6 @@ def _join(spool: Spool, identity: Identity, signals: Signals, environ: Mapping[s
         raise
     finally:
         starter.close()
-    return LEFT
 
 
 def _find_start(array: Array) -> Type[StartNone]:

@@ -1,4 +1,4 @@
-"""The worker: one array task, which claims chunks of messages and runs them one after another.
+"""The worker of an array task, or of a slot of one: claims chunks, runs message after message.
 
 The protocol is in bridge.node. What makes a message run at most once is the order: `started` is on
 the disk, the worker is known not to be fenced off, then the container starts. What is said of a
@@ -50,7 +50,7 @@ class Worker:
         self._starter = starter
         self._signals = signals
         self._deadline = deadline
-        self._orders = Orders(spool, identity.task)
+        self._orders = Orders(spool, identity.number)
         self._held: List[Record] = []  # of messages that have ended, and not written yet
 
     def work(self) -> None:

@@ -1,9 +1,10 @@
 """What becomes of arrays that have nothing to do, and of workers that are to leave.
 
 An allocation that waits costs its owner something, and a message that finds a worker waiting starts
-at once. So when an array has nothing to do, one of its workers stays for `idle_timeout_s`, and the
-others are told to leave; those that an admin asked for all stay for `standing_timeout_s`. It is the
-bridge that decides, under a lock on the array's row: so no worker leaves while it is being fed.
+at once. So when an array has nothing to do, one of its workers stays for `idle_timeout_s`, with the
+others of its array task, which hold nothing more, and the rest are told to leave; those that an
+admin asked for all stay for `standing_timeout_s`. It is the bridge that decides, under a lock on
+the array's row: so no worker leaves while it is being fed.
 
 An array whose actor has another image takes nothing more at once: what runs concludes, and what no
 worker has claimed goes back to the queue.
@@ -19,6 +20,7 @@ from datetime import timedelta
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
+from bridge.core.slots import array_layout
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import IS_OPEN, Actor, Array, ArrayTask, Execution, Worker
 from bridge.errors import SessionError, SlurmError
@@ -110,7 +112,7 @@ def _is_over(
             row.idle_since = now
             if not row.is_standing:
                 for task in tasks:
-                    if not joined or task is not joined[0]:
+                    if not joined or task.slurm_task != joined[0].slurm_task:
                         request_leave(session, task, now)
     return now - (array.idle_since or now) >= timedelta(seconds=patience_s)
 
@@ -187,12 +189,24 @@ def leave_tick(context: ClusterContext) -> int:
 
 
 def _order_leave(context: ClusterContext, array: Array, indices: Sequence[int]) -> None:
-    """Write the orders; a task that still waits in Slurm's queue need not start for them."""
+    """Write the orders; a task that still waits in Slurm's queue need not start for them.
+
+    One with several workers may have to for others.
+    """
+    layout = array_layout(array.task_count, array.request)
+    with context.database.read() as session:
+        query = select(ArrayTask.task_index).where(
+            ArrayTask.array_id == array.id, ArrayTask.leave_requested_at.is_not(None)
+        )
+        told = set(session.scalars(query))
+    tasks = sorted({layout.task_of(index) for index in indices})
+    needless = [task for task in tasks if told.issuperset(layout.workers_of(task))]
     owner = context.session(array)
     for index in indices:
         owner.put(f"{array.spool}/leave/{index}", b"")
     assert array.array_job_id is not None  # a constraint: it is SUBMITTED
-    context.slurm.cancel_waiting(owner, array.array_job_id, job_name(array.id), indices)
+    if needless:
+        context.slurm.cancel_waiting(owner, array.array_job_id, job_name(array.id), needless)
     with context.database.begin() as session:
         for index in indices:
             row = session.get_one(ArrayTask, (array.id, index))

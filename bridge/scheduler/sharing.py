@@ -193,24 +193,30 @@ def _least(*bounds: Bound | None) -> Bound | None:
 def reclaim(database: Database, array_id: str, count: int, now: datetime) -> int:
     """Have workers of the array leave for others' sake; return how many.
 
-    Each ends the message that it runs. Those that have not started come first, then the oldest.
+    Each ends the message that it runs. Those that have not started come first, then the oldest;
+    of those of one array task all, before another task is touched: it holds what it has until none
+    is left.
     """
-
-    def order(task: LiveTask) -> tuple[bool, datetime, int]:
-        since = task.array.planned_at if task.worker is None else task.worker.create_time
-        return task.worker is not None, since, task.index
-
     with database.begin() as session:
         array = session.get_one(Array, array_id, with_for_update=True)
         if array.status is ArrayStatus.ENDED or array.leaving_at is not None:
             return 0
         tasks = find_live_tasks(session, [array])[array_id]
-        chosen = sorted((task for task in tasks if not task.is_leaving), key=order)[:count]
+        staying = [task for task in tasks if not task.is_leaving]
+        first: dict[int, tuple[bool, datetime, int]] = {}
+        for task in sorted(staying, key=_order):
+            first.setdefault(task.slurm_task, _order(task))
+        chosen = sorted(staying, key=lambda t: (first[t.slurm_task], _order(t)))[:count]
         for task in chosen:
             request_leave(session, task, now)
     facts = {"array": array_id, "workers": len(chosen)}
     log.info("workers are to leave for others", extra={"facts": facts})
     return len(chosen)
+
+
+def _order(task: LiveTask) -> tuple[bool, datetime, int]:
+    since = task.array.planned_at if task.worker is None else task.worker.create_time
+    return task.worker is not None, since, task.index
 
 
 def show_waits(

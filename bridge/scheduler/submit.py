@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from bridge.audit import tell, write
 from bridge.auth import sign_token
+from bridge.core.slots import array_layout
 from bridge.core.statuses import ArrayStatus
 from bridge.db import Actor, Array, Execution, Image, Message, MessagePart
 from bridge.errors import BridgeError, Conflict, SlurmUnavailable, UnreadableOutput, UserUnknown
@@ -133,7 +134,9 @@ def adopt(context: ClusterContext, token: str, job_id: int) -> None:
         array.status = ArrayStatus.SUBMITTED
         array.array_job_id = job_id
         array.submitted_at = context.clock.now()
-        about = f"job {job_id} on {context.name}, {array.task_count} tasks, actor {array.actor_id}"
+        about = (
+            f"job {job_id} on {context.name}, {array.task_count} workers, actor {array.actor_id}"
+        )
         entry = act_on(context, array, "array.submit", about)
         write(session, entry)
     log.info("submitted", extra={"facts": {"array": token, "job": job_id}})
@@ -281,16 +284,18 @@ def _groups(context: ClusterContext, array: Array, number: int) -> Iterator[list
 
 def _script(context: ClusterContext, array: Array) -> ArrayContext:
     cluster, request = context.cluster, array.request
+    layout = array_layout(array.task_count, request)
     return ArrayContext(
         job_name=job_name(array.id),
-        task_count=array.task_count,
+        task_count=layout.tasks,
         time_limit_s=request["time_limit_s"],
         signal_s=min(int(cluster.kill_grace_s) + 10, 60),
         nodes=request["nodes"],
         ntasks=request["ntasks"],
-        cpus=request["cpus"],
-        memory_mib=request["memory_mib"],
-        gpus=request["gpus"],
+        cpus=request["cpus"] * layout.slots,
+        memory_mib=request["memory_mib"] * layout.slots,
+        gpus=request["gpus"] * layout.slots,
+        exclusive=bool(request.get("node_cpus")),
         partition=request["partition"],
         account=request["account"],
         qos=request["qos"],

@@ -2,8 +2,9 @@
 
 A worker's life begins when the bridge first sees its journal and ends when it has left, was fenced
 off, or Slurm says that its array task has ended: whatever comes first. It holds its CPUs all that
-time, idle or not, as Slurm's own accounting has it; what Slurm needs to start and end a task is not
-in it. Only the bridge's clock counts: a journal may be forged.
+time, idle or not, as Slurm's own accounting has it, and its part of what its array task holds until
+the last worker of that task has ended; what Slurm needs to start and end a task is not in it. Only
+the bridge's clock counts: a journal may be forged.
 
 Lives of arrays that have not ended are added up anew each time. They are put into the table in the
 transaction that ends their array, which happens once; so a crash neither loses nor doubles any.
@@ -11,7 +12,7 @@ transaction that ends their array, which happens once; so a crash neither loses 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -20,6 +21,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from bridge.core.shares import User
+from bridge.core.slots import array_layout
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, ArrayTask, CoreUsage, Worker
 from bridge.services.workers import parse_name
@@ -32,7 +34,7 @@ class Life:
     """A worker's: whose, how many CPUs it holds, from when to when (until now: it goes on)."""
 
     user: User
-    cores: int
+    cores: float
     start: datetime
     end: datetime
 
@@ -94,21 +96,30 @@ def read_lives(session: Session, which: ColumnElement[bool], now: datetime) -> S
     rows = session.execute(
         select(Worker, Array).join(Array, Array.id == Worker.array_id).where(which)
     )
-    lives = []
+    spans: dict[tuple[str, int, int], list[tuple[Worker, Array, datetime]]] = defaultdict(list)
     for worker, array in rows:
+        index, restart = parse_name(worker.name)
         has_left = worker.status is WorkerStatus.SHUTTING_DOWN
         ends = (
             now,
             worker.fenced_at,
             worker.last_health_check_time if has_left else None,
-            ended.get((array.id, parse_name(worker.name)[0])),
+            ended.get((array.id, index)),
         )
         end = min(moment for moment in ends if moment is not None)
-        user = (array.tenant, array.username)
-        lives.append(Life(user, core_count(array), worker.create_time, end))
-    return lives
+        task = array_layout(array.task_count, array.request).task_of(index)
+        spans[array.id, task, restart].append((worker, array, end))
+    return [
+        Life((array.tenant, array.username), core_count(array, task), worker.create_time, last)
+        for (_, task, _), together in spans.items()
+        for last in [max(end for _, _, end in together)]
+        for worker, array, _ in together
+    ]
 
 
-def core_count(array: Array) -> int:
-    """Return how many CPUs one worker of the array holds."""
-    return int(array.request.get("cpus") or 1) * int(array.request.get("ntasks") or 1)
+def core_count(array: Array, task: int) -> float:
+    """Return how many CPUs each worker of an array task holds."""
+    layout, request = array_layout(array.task_count, array.request), array.request
+    needed = int(request.get("cpus") or 1) * int(request.get("ntasks") or 1) * layout.slots
+    whole = int(request.get("node_cpus") or 0) * int(request.get("nodes") or 1)
+    return max(needed, whole) / max(1, len(layout.workers_of(task)))

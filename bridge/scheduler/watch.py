@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from bridge.core.slots import Layout, array_layout
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, ArrayTask, Worker
 from bridge.errors import SessionError, SlurmError
@@ -100,15 +101,17 @@ def _judge(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> Non
 
 
 def _note_ended(context: ClusterContext, array: Array, rows: Sequence[JobRow]) -> None:
-    """Write down which tasks run no more, once for each."""
+    """Write down whose tasks run no more, once for each worker."""
+    layout = array_layout(array.task_count, array.request)
     states: dict[int, list[bool]] = defaultdict(list)
     for row in rows:
         if row.task_index is not None:
             states[row.task_index].append(row.is_final)
-    ended = {index for index, final in states.items() if all(final) and index < array.task_count}
+    tasks = {index for index, final in states.items() if all(final)}
     together = [row.is_final for row in rows if row.task_index is None]
     if together and all(together):  # those that never started, and none of them may any more
-        ended |= set(range(array.task_count)) - set(states)
+        tasks |= set(range(layout.tasks)) - set(states)
+    ended = {index for task in tasks for index in layout.workers_of(task)}
     if not ended:
         return
     with context.database.begin() as session:
@@ -169,16 +172,19 @@ def _read_dead(
     context: ClusterContext, array: Array, rows: Sequence[JobRow]
 ) -> tuple[Sequence[Worker], dict[str, str]]:
     """Return the array's workers, and why each of them that is gone and not settled is so."""
+    layout = array_layout(array.task_count, array.request)
     with context.database.read() as session:
         workers = session.scalars(select(Worker).where(Worker.array_id == array.id)).all()
     return workers, {
         worker.id: reason
         for worker in workers
-        if not worker.settled and (reason := _death(worker, workers, rows)) is not None
+        if not worker.settled and (reason := _death(worker, workers, rows, layout)) is not None
     }
 
 
-def _death(worker: Worker, workers: Sequence[Worker], rows: Sequence[JobRow]) -> str | None:
+def _death(
+    worker: Worker, workers: Sequence[Worker], rows: Sequence[JobRow], layout: Layout
+) -> str | None:
     """Return why this worker is gone, None while it may live."""
     if worker.dead_reason is not None:
         return worker.dead_reason
@@ -187,7 +193,7 @@ def _death(worker: Worker, workers: Sequence[Worker], rows: Sequence[JobRow]) ->
         other_index, other_restart = (int(part) for part in other.name.split("."))
         if other_index == index and other_restart > restart:
             return "Slurm requeued the array task while this ran."
-    mine = [row for row in rows if row.task_index == index]
+    mine = [row for row in rows if row.task_index == layout.task_of(index)]
     waiting = next((row for row in mine if row.state in REQUEUED_STATES), None)
     if waiting is not None:  # it had joined before Slurm was asked: so it was thrown out since
         return f"Slurm put the array task back into its queue ({waiting.reason}) while this ran."

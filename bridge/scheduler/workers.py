@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 TOLD = (left_reason("leave"), left_reason("stop"))
 NAME = re.compile(r"[0-9]{1,7}\.[0-9]{1,4}\Z")
-# Workers that one array may have beside one for each task: far more restarts than Slurm makes of
-# them together. More names than these are an owner's invention.
+# Workers that one array may have beside those it was planned with: far more restarts than Slurm
+# makes of them together. More names than these are an owner's invention.
 MOST_RESTARTS = 1000
 
 
@@ -47,7 +47,7 @@ def may_be_worker(array: Array, name: str, known: Collection[str]) -> bool:
     """Whether `name`, in the form of `NAME`, may be of a worker of the array beside those `known`.
 
     Each name costs the bridge a row and a look in each round, and whoever owns the spool may put
-    any number there. The first worker of a task always may be.
+    any number there. The first of each index always may be.
     """
     index, _, restart = name.partition(".")
     is_task = int(index) < array.task_count

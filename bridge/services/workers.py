@@ -1,8 +1,9 @@
 """Workers: list, ensure a number, delete (abaco_contract.md 3.14, 4.3).
 
-A worker is an array task, real ones alone: REQUESTED while Slurm has not started it, then READY or
-BUSY as its journal says. Abaco starts one when an actor is registered; here an allocation is held
-for nobody until there is a message for it, or an admin asks for workers.
+A worker is an array task, or a slot of one (bridge.core.slots), real ones alone: REQUESTED while
+Slurm has not started it, then READY or BUSY as its journal says. Abaco starts one when an actor is
+registered; here an allocation is held for nobody until there is a message for it, or an admin asks
+for workers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
+from bridge.core.slots import array_layout
 from bridge.core.statuses import ArrayStatus, Level, WorkerStatus
 from bridge.db import Actor, Array, ArrayTask, Image, Worker
 from bridge.errors import InvalidField, NotFound, PermissionDenied
@@ -29,13 +31,13 @@ SIGNALLED = "The worker left: signal."
 
 @dataclass(frozen=True)
 class LiveTask:
-    """An array task that may still run something.
+    """A worker that may still run something, whether its array task has started or not.
 
     Attributes:
         array: of which.
-        index: which.
-        name: its worker's, ``<task index>.<restart count>``.
-        worker: that worker, None before it has joined.
+        index: which of its workers.
+        name: ``<index>.<restart count>``.
+        worker: its row, None before it has joined.
         is_leaving: it takes nothing more.
     """
 
@@ -49,6 +51,11 @@ class LiveTask:
     def id(self) -> str:
         """The worker's id; it is the same before and after it has joined."""
         return worker_id(self.array.id, self.name)
+
+    @property
+    def slurm_task(self) -> int:
+        """The index of the array task that it is in, with others where that has slots."""
+        return array_layout(self.array.task_count, self.array.request).task_of(self.index)
 
     @property
     def status(self) -> WorkerStatus:
@@ -65,7 +72,7 @@ class ActorWorker:
 
 
 def find_live_tasks(session: Session, arrays: Collection[Array]) -> dict[str, list[LiveTask]]:
-    """Return the live tasks of `arrays`, none of which has ended, by array id, in order."""
+    """Return the live workers of `arrays`, none of which has ended, by array id, in order."""
     ids = [array.id for array in arrays]
     workers: dict[str, dict[int, Worker]] = defaultdict(dict)
     for worker in session.scalars(select(Worker).where(Worker.array_id.in_(ids))):
@@ -105,7 +112,7 @@ def _live_task(
 
 
 def parse_name(name: str) -> tuple[int, int]:
-    """Return the task index and the restart count of a worker's name."""
+    """Return the index and the restart count of a worker's name."""
     index, restart = name.split(".")
     return int(index), int(restart)
 

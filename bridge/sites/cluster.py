@@ -65,6 +65,18 @@ class BatchPolicy(Table):
     )
 
 
+class WholeNode(Table):
+    """The nodes of a cluster that gives its nodes as a whole: several workers share one."""
+
+    cpus: int = Field(gt=0, description="CPUs of the smallest node on which workers run.")
+    memory_mib: int = Field(gt=0, description="Its memory that jobs may have, MiB.")
+    gpus: int = Field(0, ge=0, description="Its GPUs.")
+    exclusive: bool = Field(
+        True, description="Whether a job has its node for itself: it is asked for as a whole "
+        "(`--exclusive`), and all of its CPUs count as its owner's; else what the workers need."
+    )  # fmt: skip
+
+
 class Cluster(Table):
     """One Slurm cluster and how the bridge works on it."""
 
@@ -111,11 +123,15 @@ class Cluster(Table):
     time_limit_s: int = Field(3600, gt=59, description="Time limit of an array task, seconds.")
     cpus_per_task: int = Field(1, gt=0, description="CPUs of one worker.")
     memory_mib: int = Field(1024, gt=0, description="Memory of one worker, MiB.")
+    whole_node: WholeNode | None = Field(
+        None, description="Puts as many workers into an array task as fit on a node, each pinned "
+        "to CPUs of its own, with its part of memory and GPUs; none: an array task is one worker."
+    )  # fmt: skip
     max_tasks_per_array: int = Field(
         100, gt=0, le=4_000_000, description="Workers of one array at most; under MaxArraySize."
     )
     max_workers: int | None = Field(
-        None, gt=0, description="Workers (array tasks) of all tenants at once, which these share "
+        None, gt=0, description="Workers of all tenants at once, which these share "
         "by weight; none: Slurm alone says how many."
     )  # fmt: skip
     max_workers_per_actor: int = Field(6, gt=0, description="Where an actor names no number.")
@@ -207,6 +223,19 @@ class Cluster(Table):
         if self.slurm != "pyslurm" and "pyslurm_python" in self.model_fields_set:
             text = f'has no effect, as slurm is "{self.slurm}"'
             yield Mistake(("pyslurm_python",), text, is_warning=True)
+
+    @check("whole_node", "cpus_per_task", "memory_mib")
+    def _check_node(self, _site: Site) -> Iterator[Mistake]:
+        if self.whole_node is None:
+            return
+        for key, most in (
+            ("cpus_per_task", self.whole_node.cpus),
+            ("memory_mib", self.whole_node.memory_mib),
+        ):
+            found = getattr(self, key)
+            if found > most:
+                text = f"found {found}, expected at most {most}, which a whole_node has"
+                yield Mistake((key,), text)
 
     @check("session", "ssh", "spool")
     def _check_spool(self, _site: Site) -> Iterator[Mistake]:

@@ -37,12 +37,8 @@ class TenantLimits(Table):
     max_queued_messages_per_user: int | None = Field(
         None, gt=0, description="Messages of one owner's actors that wait or run at once."
     )
-    max_workers: int | None = Field(
-        None, gt=0, description="Workers (array tasks) of the tenant at once."
-    )
-    max_workers_per_user: int | None = Field(
-        None, gt=0, description="Workers (array tasks) of one user at once."
-    )
+    max_workers: int | None = Field(None, gt=0, description="Workers of the tenant at once.")
+    max_workers_per_user: int | None = Field(None, gt=0, description="Workers of one user at once.")
     max_arrays: int | None = Field(None, gt=0, description="Job arrays of the tenant at once.")
     max_arrays_per_user: int | None = Field(
         None, gt=0, description="Job arrays of one user at once."

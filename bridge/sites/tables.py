@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from bridge.sites.cluster import WholeNode
 from bridge.sites.identity import Claims, TableAccount
 from bridge.sites.images import ImagePolicy, RegistryLogin
 from bridge.sites.limits import TenantLimits
@@ -17,6 +18,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`[clusters.NAME.sudo]`", Sudo),
     ("`[clusters.NAME.ssh]`", Ssh),
     ("`[clusters.NAME.slurmrestd]`", Slurmrestd),
+    ("`[clusters.NAME.whole_node]`", WholeNode),
     ("`[clusters.NAME.batch]` and `[tenants.NAME.batch]`", BatchPolicy),
     ("`[tenants.NAME]`", Tenant),
     ("`[tenants.NAME.claims]`", Claims),

@@ -133,3 +133,10 @@ def read_open_mode(value: str) -> str:
     if value not in ("append", "truncate"):
         raise ValueError("expected append or truncate.")
     return value
+
+
+def read_exclusive(value: str) -> str:
+    """Return with whom a job may share its nodes, empty for nobody."""
+    if value not in ("", "user", "mcs"):
+        raise ValueError("expected no value, user or mcs.")
+    return value

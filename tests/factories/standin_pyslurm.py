@@ -72,9 +72,10 @@ _TEXTS = {
 # ... and the others that are looked at here; anything else would not be told to anybody.
 _OTHERS = (
     "cpus_per_task", "environment", "gres_per_node", "group_id", "is_requeueable",
-    "log_files_open_mode", "memory_per_node", "nodes", "ntasks", "priority", "script", "signal",
-    "time_limit", "user_id",
+    "log_files_open_mode", "memory_per_node", "nodes", "ntasks", "priority", "resource_sharing",
+    "script", "signal", "time_limit", "user_id",
 )  # fmt: skip
+_SHARED = {None: None, "exclusive": 0, "user": 2, "mcs": 3}
 _OPEN_MODES = {"append": 1, "truncate": 2}
 _JOB_BATCH = 1  # KILL_JOB_BATCH
 _PERHAPS = {None: None, True: 1, False: 0}
@@ -118,6 +119,7 @@ class JobSubmitDescription:
             "pn_min_memory": _uint(_mebibytes(self._get("memory_per_node"))),
             "tres_per_node": _resources(self._get("gres_per_node")),
             "open_mode": _OPEN_MODES.get(self._get("log_files_open_mode")),
+            "shared": _SHARED[self._get("resource_sharing")],
             "requeue": _PERHAPS[self._get("is_requeueable")],
             "environment": _environment(self._get("environment") or "ALL"),
             **_warning(self._get("signal")),

@@ -108,6 +108,8 @@ class Node:
             "ntasks": 1,
             "gpus": False,
             "reuse": self.reuse,
+            "workers": 1,
+            "slots": 1,
             **fields,
         }
         lines = "".join(json.dumps(message) + "\n" for message in messages)

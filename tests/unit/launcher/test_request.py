@@ -11,6 +11,7 @@ from bridge.db import Actor
 from bridge.errors import InvalidField
 from bridge.launcher.request import OVERHEAD_MIB, build_request, cpu_count, memory_mib
 from bridge.sites import Site
+from bridge.sites.cluster import WholeNode
 from tests.factories.sites import make_site
 
 BATCH: dict[str, Any] = {
@@ -35,7 +36,7 @@ def test_what_nothing_asks_for_is_the_cluster_s(site: Site) -> None:
     assert request(site) == {
         "time_limit_s": 3600, "cpus": 1, "memory_mib": 1024, "message_memory_mib": 0,
         "partition": None, "account": "physics", "qos": None, "constraint": None, "gpus": 0,
-        "nodes": None, "ntasks": 1,
+        "nodes": None, "ntasks": 1, "slots": 1, "node_cpus": 0,
     }  # fmt: skip
 
 
@@ -44,12 +45,53 @@ def test_what_batch_asks_for_comes_first(site: Site) -> None:
     assert found == {
         "time_limit_s": 7200, "cpus": 4, "memory_mib": 2000, "message_memory_mib": 1024,
         "partition": "gpu", "account": "special", "qos": "high", "constraint": "avx512", "gpus": 2,
-        "nodes": 2, "ntasks": 8,
+        "nodes": 2, "ntasks": 8, "slots": 1, "node_cpus": 0,
     }  # fmt: skip
 
 
 def test_what_batch_leaves_null_is_not_asked_for(site: Site) -> None:
     assert request(site, batch=dict.fromkeys(BATCH)) == request(site)
+
+
+@pytest.mark.parametrize(
+    ("batch", "slots"),
+    [
+        ({}, 8),  # as many as have CPUs
+        ({"cpus": 3}, 2),
+        ({"memory": 4000}, 4),
+        ({"gpus": 1}, 2),
+        ({"cpus": 9}, 1),
+        ({"ntasks": 4}, 1),  # a message needs an array task for itself
+    ],
+)
+def test_workers_share_a_node(site: Site, batch: dict[str, Any], slots: int) -> None:
+    node = {"cpus": 8, "memory_mib": 16_000, "gpus": 2}
+
+    found = on_whole_nodes(site, node, batch=batch)
+
+    assert (found["slots"], found["node_cpus"]) == (slots, 8)
+    assert found["cpus"] == batch.get("cpus", 1)
+
+
+def test_a_node_that_others_may_use_is_not_held(site: Site) -> None:
+    node = {"cpus": 8, "memory_mib": 16_000, "exclusive": False}
+
+    found = on_whole_nodes(site, node)
+
+    assert (found["slots"], found["node_cpus"]) == (8, 0)
+
+
+def test_no_message_takes_its_neighbours_memory(site: Site) -> None:
+    node = {"cpus": 8, "memory_mib": 16_000}
+
+    assert on_whole_nodes(site, node)["message_memory_mib"] == 1024 - OVERHEAD_MIB
+    assert on_whole_nodes(site, node, mem_limit="1g")["message_memory_mib"] == 1024
+
+
+def on_whole_nodes(site: Site, node: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    actor = Actor(tenant="PHYSICS", queue="default", **fields)
+    cluster = site.clusters["alpha"].model_copy(update={"whole_node": WholeNode(**node)})
+    return build_request(site, cluster, actor)
 
 
 def test_a_queue_is_a_partition(site: Site) -> None:

@@ -29,6 +29,7 @@ FULL = ArrayContext(
     cpus=2,
     memory_mib=4096,
     gpus=1,
+    exclusive=True,
     partition="normal",
     account="physics",
     qos="high",
@@ -38,8 +39,8 @@ FULL = ArrayContext(
     python="/usr/bin/python3",
 )
 PLAIN = dataclasses.replace(
-    FULL, task_count=1, nodes=None, ntasks=1, gpus=0, partition=None, account=None, qos=None,
-    constraint=None,
+    FULL, task_count=1, nodes=None, ntasks=1, gpus=0, exclusive=False, partition=None, account=None,
+    qos=None, constraint=None,
 )  # fmt: skip
 SAMPLES = {"full": FULL, "plain": PLAIN}
 

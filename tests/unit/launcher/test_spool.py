@@ -29,8 +29,9 @@ from bridge.sites import Cluster, Limits
 
 REQUEST = {"time_limit_s": 3600, "message_memory_mib": 500, "ntasks": 4, "gpus": 1}
 ARRAY = Array(
-    id="token", sif_path="/images/x.sif", username="alice", is_standing=False, request=REQUEST
-)
+    id="token", sif_path="/images/x.sif", username="alice", is_standing=False, request=REQUEST,
+    task_count=3,
+)  # fmt: skip
 CLUSTER = Cluster(spool="/scratch/{username}", image_cache="/images")  # type: ignore[arg-type]
 IMAGE = {"Entrypoint": ["/bin/tool"], "Cmd": ["--fast"], "WorkingDir": "/data", "Env": ["A=1"]}
 
@@ -65,6 +66,7 @@ def test_the_worker_reads_what_the_bridge_wrote() -> None:
     assert [tuple(bind) for bind in array.binds] == [("/w", "/work", "ro")]
     assert (array.inline_log_bytes, array.time_limit_s) == (INLINE_BYTES, 3600)
     assert (array.memory_mib, array.ntasks, array.gpus) == (500, 4, True)
+    assert (array.workers, array.slots) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,10 @@ def test_what_another_place_makes_of_it(array: dict[str, Any]) -> None:
 def test_a_worker_waits_a_while_longer_than_the_bridge_lets_it(
     cluster: dict[str, Any], is_standing: bool, expected_s: float
 ) -> None:
-    array = Array(id="x", sif_path="/x", username="alice", is_standing=is_standing, request=REQUEST)
+    array = Array(
+        id="x", sif_path="/x", username="alice", is_standing=is_standing, request=REQUEST,
+        task_count=1,
+    )  # fmt: skip
     actor = Actor(id="a", tenant="T", image="i", default_environment={}, batch={"reuse": None})
     site = CLUSTER.model_copy(update=cluster)
     document = json.loads(build_array_json(array, actor, Image(config={}), site, Limits(), []))

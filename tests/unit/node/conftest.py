@@ -71,6 +71,8 @@ class SpoolFolder:
             "ntasks": 1,
             "gpus": False,
             "reuse": "none",
+            "workers": 1,
+            "slots": 1,
         }
         for folder in FOLDERS:
             (root / folder).mkdir(parents=True)

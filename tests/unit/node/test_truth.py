@@ -60,7 +60,7 @@ def work(root, chunks, cancelled):
     journal = Journal(spool.path("journal"), "0.0")
     journal.create()
     starter = Recorder(spool)
-    identity = read_identity({"SLURM_JOB_ID": "100", "SLURM_ARRAY_TASK_ID": "0"})
+    identity = read_identity({"SLURM_JOB_ID": "100"}).worker(0)
     deadline = Deadline({}, 3600, 0)
     array = spool.read_array()
     Worker(spool, array, identity, journal, starter, Signals(), deadline).work()

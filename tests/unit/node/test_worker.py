@@ -398,7 +398,7 @@ def test_a_file_server_that_hiccups_ends_no_container(spool, monkeypatch):
     folder = Spool(str(spool.root))
     journal = Journal(folder.path("journal"), "0.0")
     deadline = Deadline({}, 3600, 0)
-    identity = read_identity({"SLURM_JOB_ID": "100", "SLURM_ARRAY_TASK_ID": "0"})
+    identity = read_identity({"SLURM_JOB_ID": "100"}).worker(0)
     worker = Worker(folder, folder.read_array(), identity, journal, None, Signals(), deadline)
 
     def fail(*_):

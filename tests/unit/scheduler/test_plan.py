@@ -93,6 +93,8 @@ def test_where_in_slurm_follows_tenant_and_cluster(world: World) -> None:
         "gpus": 0,
         "nodes": None,
         "ntasks": 1,
+        "slots": 1,
+        "node_cpus": 0,
     }
 
 

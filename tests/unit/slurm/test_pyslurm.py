@@ -175,8 +175,9 @@ class TestSubmitting:
     def test_every_line_of_the_launcher_s_script_is_told(self, world: World) -> None:
         context = ArrayContext(
             job_name="bridge-1", task_count=3, time_limit_s=90, signal_s=20, nodes=2, ntasks=4,
-            cpus=2, memory_mib=300, gpus=1, partition="normal", account="physics", qos="high",
-            constraint="ib", spool="/scratch/alice/x", program="/p.pyz", python="/usr/bin/python3",
+            cpus=2, memory_mib=300, gpus=1, exclusive=True, partition="normal", account="physics",
+            qos="high", constraint="ib", spool="/scratch/alice/x", program="/p.pyz",
+            python="/usr/bin/python3",
         )  # fmt: skip
         script = render_script(context)
 
@@ -198,6 +199,7 @@ class TestSubmitting:
                 "cpus_per_task": 2,
                 "pn_min_memory": 300,
                 "tres_per_node": "gres:gpu:1",
+                "shared": 0,
                 "partition": "normal",
                 "account": "physics",
                 "qos": "high",
@@ -213,6 +215,7 @@ class TestSubmitting:
         [
             (["hold"], {"priority": 0}),
             (["requeue"], {"requeue": 1}),
+            (["exclusive=user"], {"shared": 2}),
             (["no-requeue"], {"requeue": 0}),
             (["mem=1K"], {"pn_min_memory": 1}),
             (["mem=2G"], {"pn_min_memory": 2048}),
@@ -248,7 +251,8 @@ class TestSubmitting:
     @pytest.mark.parametrize(
         ("line", "says"),
         [
-            ("--exclusive", "cannot be told to pyslurm"),
+            ("--contiguous", "cannot be told to pyslurm"),
+            ("--exclusive=topo", "expected no value, user or mcs"),
             ("--uid=0", "cannot be told to pyslurm"),
             ("--get-user-env", "cannot be told to pyslurm"),
             ("-p normal", "expected #SBATCH --name=value"),

@@ -117,8 +117,9 @@ class TestBuilding:
     def test_every_line_of_the_launcher_s_script_is_told(self) -> None:
         context = ArrayContext(
             job_name="bridge-1", task_count=3, time_limit_s=90, signal_s=20, nodes=2, ntasks=4,
-            cpus=2, memory_mib=300, gpus=1, partition="normal", account="physics", qos="high",
-            constraint="ib", spool="/scratch/alice/x", program="/p.pyz", python="/usr/bin/python3",
+            cpus=2, memory_mib=300, gpus=1, exclusive=True, partition="normal", account="physics",
+            qos="high", constraint="ib", spool="/scratch/alice/x", program="/p.pyz",
+            python="/usr/bin/python3",
         )  # fmt: skip
         script = render_script(context)
 
@@ -142,6 +143,7 @@ class TestBuilding:
             "account": "physics",
             "qos": "high",
             "constraints": "ib",
+            "shared": ["none"],
             "current_working_directory": "/",
             "open_mode": ["APPEND"],
             "standard_output": "/scratch/alice/x/worker-%a.out",
@@ -150,7 +152,8 @@ class TestBuilding:
     @pytest.mark.parametrize(
         ("line", "says"),
         [
-            ("--exclusive", "cannot be told"),
+            ("--contiguous", "cannot be told"),
+            ("--exclusive=topo", "expected no value, user or mcs"),
             ("--uid=0", "cannot be told"),
             ("-p normal", "expected #SBATCH --name=value"),
             ('--comment="a b"', "expected #SBATCH --name=value"),

@@ -8,6 +8,7 @@
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4096M
 #SBATCH --gres=gpu:1
+#SBATCH --exclusive
 #SBATCH --partition=normal
 #SBATCH --account=physics
 #SBATCH --qos=high

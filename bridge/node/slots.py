@@ -1,0 +1,151 @@
+"""An array task with several workers: one process for each slot, and one that waits for them.
+
+Each worker is the same as one that has its array task to itself, with its own name, journal and
+claims, so that fencing, orders and harvesting know nothing of slots. It is a process of its own
+since all that starts containers is written for one at a time. What they share is done once, before
+they are forked: who owns the array, and the digest of the image.
+
+A slot that is killed does not end the others; the bridge would learn of it only when the whole task
+ends, so its last record is written here, once it is certain that it writes no more.
+"""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Callable, Dict, Mapping, Sequence, Set
+
+from bridge.node import processes
+from bridge.node.division import divide_cpus, divide_gpus, read_topology
+from bridge.node.identity import Identity
+from bridge.node.journal import Fenced, Journal
+from bridge.node.signals import Signals
+
+LEFT, FAILED, FENCED = 0, 2, 3  # exit statuses of a worker
+# What a killed worker leaves is ended by its keeper (bridge.node.keeper), within this time.
+ORPHANS_S = 5.0
+Work = Callable[[Identity, Signals, Mapping[str, str]], int]
+_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
+
+
+class Slots:
+    """The slots of one array task."""
+
+    def __init__(self, signals: Signals, journals: str, work: Work) -> None:
+        """Take what the workers have in common.
+
+        Args:
+            signals: of the whole task.
+            journals: the directory where their journals are.
+            work: what a worker does; it returns an exit status.
+        """
+        self._signals = signals
+        self._journals = journals
+        self._work = work
+        self._running: Dict[int, str] = {}  # the workers' names, by process id
+        self._worst = LEFT
+
+    def run(self, workers: Sequence[Identity], environ: Mapping[str, str]) -> int:
+        """Run the workers to their end; return the worst status.
+
+        Args:
+            workers: of this task, a slot for each.
+            environ: of the task; each worker gets one with its own part of the GPUs.
+        """
+        allowed = os.sched_getaffinity(0)
+        cpus = divide_cpus(allowed, len(workers), read_topology(allowed))
+        gpus = divide_gpus(environ, len(workers))
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)  # so that it wakes up
+        for number, worker in enumerate(workers):
+            self._fork(worker, cpus[number], dict(environ, **gpus[number]))
+        is_told = False
+        while self._running:
+            self._signals.wait(None)
+            if self._signals.has_come and not is_told:
+                is_told = True
+                for pid in self._running:
+                    processes.send(pid, signal.SIGTERM)
+            self._reap()
+        self._end_orphans()
+        return self._worst
+
+    def _fork(self, worker: Identity, cpus: Set[int], environ: Mapping[str, str]) -> None:
+        """Start a worker; signals are held back until it has handlers of its own."""
+        parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_worker(parent, worker, cpus, environ)
+        except OSError as error:  # no process, no memory: the others do without it
+            _say("no worker %s: %s" % (worker.name, error))
+            self._worst = max(self._worst, FAILED)
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+        self._running[pid] = worker.name
+
+    def _be_worker(
+        self, parent: int, worker: Identity, cpus: Set[int], environ: Mapping[str, str]
+    ) -> None:
+        """Be one worker and exit; never returns into the code of the one that waits."""
+        status = FAILED
+        try:
+            processes.end_with_parent()
+            processes.become_subreaper()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signals = Signals()
+            signals.install()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+            os.sched_setaffinity(0, cpus)
+            if os.getppid() == parent:
+                status = self._work(worker, signals, environ)
+        except BaseException:  # noqa: BLE001  # an edge: the other's frames are above this one
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _reap(self) -> bool:
+        """Wait for what has ended; return whether anything is left."""
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return True
+                name = self._running.pop(pid, None)
+                if name is not None:
+                    self._worst = max(self._worst, self._conclude(name, status))
+        except ChildProcessError:
+            return False
+
+    def _conclude(self, name: str, status: int) -> int:
+        """Return the exit status of a worker that has ended; say of one that could not itself."""
+        if os.WIFSIGNALED(status):
+            why, error = "killed", "the worker was killed by signal %d" % os.WTERMSIG(status)
+        elif os.WEXITSTATUS(status) in (LEFT, FENCED):
+            return os.WEXITSTATUS(status)
+        else:
+            why, error = "broken", "the worker ended with %d" % os.WEXITSTATUS(status)
+        _say("%s: %s" % (name, error))
+        journal = Journal(self._journals, name, is_torn=True)
+        try:
+            journal.write({"t": "left", "why": why, "error": error, "remaining": []})
+        except (Fenced, OSError) as failure:  # never joined, fenced off, or no disk
+            _say("%s: nothing written: %s" % (name, failure))
+        return FAILED
+
+    def _end_orphans(self) -> None:
+        """Wait for what killed workers have left, and end what does not end by itself."""
+        until = time.monotonic() + ORPHANS_S
+        while self._reap():
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                processes.kill_all(os.getpid())
+                return
+            self._signals.wait(left_s)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write("slots: %s\n" % text)
