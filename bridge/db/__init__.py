@@ -31,6 +31,7 @@ from bridge.db.models import (
     RegistryLogin,
     Result,
     Worker,
+    is_queued,
 )
 from bridge.db.session import Database
 
@@ -61,4 +62,5 @@ __all__ = [
     "RegistryLogin",
     "Result",
     "Worker",
+    "is_queued",
 ]

@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    and_,
     bindparam,
     text,
 )
@@ -387,8 +388,8 @@ class Execution(Base):
                         name="running_has_worker"),
         UniqueConstraint("actor_id", "idempotency_key"),
         Index("ix_executions_actor", "actor_id", "seq"),
-        # With `status`, which never differs in it, so that SQLite prefers it to the one above.
-        Index("ix_executions_queue", "actor_id", "status", "seq",
+        # Each actor's messages by user: one queue after the other (bridge.scheduler.heads).
+        Index("ix_executions_queue", "actor_id", "username", "seq",
               sqlite_where=text("status = 'SUBMITTED' and array_id is null"),
               postgresql_where=text("status = 'SUBMITTED' and array_id is null")),
         Index("ix_executions_cancel", "array_id",
@@ -441,17 +442,27 @@ class Execution(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
 
 
-# An execution that is not final. The statuses stand in the statement itself, not beside it as
-# parameters: only so does SQLite see that a partial index will do.
+def _word(*words: ExecutionStatus) -> Any:
+    """Return statuses that stand in the statement itself, not beside it as parameters.
+
+    Only so does SQLite see that a partial index will do, and that it need not look into the row;
+    only so does PostgreSQL in a plan that it keeps for later values.
+    """
+    kind = Execution.__table__.c.status.type
+    several = len(words) > 1
+    value = words if several else words[0]
+    return bindparam(None, value, type_=kind, expanding=several, literal_execute=True)
+
+
+# An execution that is not final.
 IS_OPEN: ColumnElement[bool] = Execution.status.in_(
-    bindparam(
-        None,
-        (ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING),
-        type_=Execution.__table__.c.status.type,
-        expanding=True,
-        literal_execute=True,
-    )
+    _word(ExecutionStatus.SUBMITTED, ExecutionStatus.RUNNING)
 )
+
+
+def is_queued(of: Any = Execution) -> ColumnElement[bool]:
+    """Return, as SQL, whether an execution (`of`: of this alias) waits and is in no array."""
+    return and_(of.status == _word(ExecutionStatus.SUBMITTED), of.array_id.is_(None))
 
 
 class Message(Base):

@@ -18,13 +18,13 @@ from bridge.core.ids import new_token
 from bridge.core.plans import ArrayPlan, Feed
 from bridge.core.shares import Division, Key
 from bridge.core.statuses import ActorStatus, ArrayStatus
-from bridge.db import IS_OPEN, Actor, Array, Execution, Image
+from bridge.db import IS_OPEN, Actor, Array, Execution, Image, is_queued
 from bridge.errors import ImageRefused, InvalidField, UserUnknown
 from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.heads import read_first
 from bridge.scheduler.images import USED_WITHIN
 from bridge.scheduler.lives import room_of, takes_more
-from bridge.scheduler.queues import QUEUED
 from bridge.scheduler.recipe import Recipe, read_recipe
 from bridge.services.accounts import Account, ask_again, read_account
 from bridge.services.logins import Person
@@ -114,12 +114,12 @@ def _must_wait(session: Session, actor: Actor) -> bool:
 
 def _take(session: Session, actor: Actor, username: str, sizes: Sequence[int]) -> list[list[int]]:
     """Return the head of the queue in chunks: fewer than planned, where some were taken back."""
-    rows = select(Execution.seq, Execution.username).where(QUEUED, Execution.actor_id == actor.id)
-    if actor.stateless:
-        rows = rows.where(Execution.username == username)
-    head = session.execute(rows.order_by(Execution.seq).limit(sum(sizes)))
-    # A stateful actor's first message is the next one, whoever it runs as.
-    left = iter([seq for seq, whose in head if whose == username])
+    if not actor.stateless and read_first(session, actor.id) != username:
+        return []  # the first message is the next one, whoever it runs as
+    rows = select(Execution.seq).where(
+        is_queued(), Execution.actor_id == actor.id, Execution.username == username
+    )
+    left = iter(session.scalars(rows.order_by(Execution.seq).limit(sum(sizes))).all())
     return [chunk for size in sizes if (chunk := list(islice(left, size)))]
 
 
@@ -194,7 +194,7 @@ def refuse(context: ClusterContext, key: Key, reason: str, now: datetime) -> Non
     actor_id, username = key
     head = (
         select(Execution.seq)
-        .where(QUEUED, Execution.actor_id == actor_id, Execution.username == username)
+        .where(is_queued(), Execution.actor_id == actor_id, Execution.username == username)
         .order_by(Execution.seq)
         .limit(REFUSED_AT_ONCE)
     )

@@ -18,8 +18,8 @@ from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from bridge.containers import SifCache
-from bridge.core.statuses import ActorStatus, ArrayStatus, ExecutionStatus, ImageStatus
-from bridge.db import Actor, Array, Execution, Image
+from bridge.core.statuses import ActorStatus, ArrayStatus, ImageStatus
+from bridge.db import Actor, Array, Execution, Image, is_queued
 from bridge.errors import SessionError
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.images import USED_WITHIN
@@ -118,11 +118,7 @@ def _evict(context: ClusterContext, cache: SifCache, file: _File) -> bool:
 
 def _is_needed(path: str, image_ids: Sequence[int]) -> ColumnElement[bool]:
     of_it = Actor.image_id.in_(image_ids) & Actor.deleted_at.is_(None)
-    queued = (
-        exists()
-        .where(of_it, Execution.actor_id == Actor.id)
-        .where(Execution.status == ExecutionStatus.SUBMITTED, Execution.array_id.is_(None))
-    )
+    queued = exists().where(of_it, Execution.actor_id == Actor.id).where(is_queued())
     return or_(
         exists().where(Array.sif_path == path, Array.status != ArrayStatus.ENDED),
         exists().where(of_it, Actor.status == ActorStatus.SUBMITTED),

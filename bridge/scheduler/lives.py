@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -17,23 +18,21 @@ from bridge.services.workers import LiveTask, find_live_tasks
 from bridge.sites import Cluster
 
 
+def read_arrays(session: Session, context: ClusterContext) -> Sequence[Array]:
+    """Return the arrays of this cluster that have not ended."""
+    return session.scalars(
+        select(Array).where(Array.cluster == context.name, Array.status != ArrayStatus.ENDED)
+    ).all()
+
+
 def read_lives(
     session: Session,
     context: ClusterContext,
     queues: Queues,
+    arrays: Sequence[Array],
     now: datetime,
-    *,
-    all_of_them: bool,
 ) -> list[Live]:
-    """Return the arrays of the actors for which something waits, or of every actor."""
-    actors = {queue.actor_id for queue in queues.waiting}
-    arrays = [
-        array
-        for array in session.scalars(
-            select(Array).where(Array.cluster == context.name, Array.status != ArrayStatus.ENDED)
-        )
-        if all_of_them or array.actor_id in actors
-    ]
+    """Return what `arrays` have to do; the queues that they are fed from were looked into."""
     tasks = find_live_tasks(session, arrays)
     rows = session.execute(
         select(Execution.array_id, func.count())

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from bridge.core.shares import WAITS, Bound, Group, Key, Sharing, User
 from bridge.core.statuses import ActorStatus, ArrayStatus
 from bridge.db import Actor, Array, Database
+from bridge.scheduler.lengths import Lengths
 from bridge.scheduler.usage import used_today
 from bridge.services.workers import LiveTask, find_live_tasks, request_leave
 from bridge.sites import Cluster, Site
@@ -48,12 +49,16 @@ class PlanMemory:
         served: when an actor was last given workers for a user, seconds.
         shown: the actors whose status says why they wait; None: not known.
         used: core-seconds of the day, and when they were added up.
+        lengths: how long queues were.
+        barred: queues whose messages may not run for now, and until when none is looked into.
         plan_again_s: after so long the burst that waits to be whole will be; None: none waits.
     """
 
     served: dict[Key, float] = field(default_factory=dict)
     shown: set[str] | None = None
     used: tuple[datetime, Counter[User]] | None = None
+    lengths: Lengths = field(default_factory=Lengths)
+    barred: dict[Key, datetime] = field(default_factory=dict)
     plan_again_s: float | None = None
 
     def read_used(self, session: Session, now: datetime) -> Counter[User]:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import Actor, Execution, Message
+from bridge.db import Actor, Execution, Message, is_queued
 from bridge.events import Ended, record_executions
 
 PAGE = 1000  # executions that are in memory at once
@@ -25,7 +25,8 @@ def end_waiting(
 ) -> int:
     """End the actor's executions of `which` that wait and are in no job array; return how many.
 
-    They end ERROR, oldest first. Their messages go, and the actor's link and webhook are told.
+    They end ERROR, of each user the oldest first. Their messages go, and the actor's link and
+    webhook are told.
 
     Args:
         session: a transaction in which the actor's row is kept from changing, so that no plan
@@ -36,16 +37,16 @@ def end_waiting(
         now: when.
         limit: how many at most; None for all.
     """
-    waiting = (
-        which
-        & (Execution.actor_id == actor.id)
-        & (Execution.status == ExecutionStatus.SUBMITTED)
-        & Execution.array_id.is_(None)
-    )
+    waiting = which & (Execution.actor_id == actor.id) & is_queued()
     total = 0
     while limit is None or total < limit:
         size = PAGE if limit is None else min(PAGE, limit - total)
-        page = select(Execution.seq).where(waiting).order_by(Execution.seq).limit(size)
+        page = (
+            select(Execution.seq)
+            .where(waiting)
+            .order_by(Execution.username, Execution.seq)
+            .limit(size)
+        )
         rows = session.execute(
             update(Execution)
             .where(Execution.seq.in_(page), waiting)  # again, for one that another ends just now

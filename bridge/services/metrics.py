@@ -22,13 +22,12 @@ from bridge.core.statuses import (
     ImageStatus,
     WorkerStatus,
 )
-from bridge.db import IS_OPEN, Actor, Array, Event, Execution, Image, Lease, Worker
+from bridge.db import IS_OPEN, Actor, Array, Event, Execution, Image, Lease, Worker, is_queued
 
 LATEST = 10_000
 # A schedule is looked at every ten seconds; one that is this late is not being looked at.
 OVERDUE = timedelta(minutes=2)
 
-_QUEUED = (Execution.status == ExecutionStatus.SUBMITTED) & Execution.array_id.is_(None)
 _IN_ARRAYS = Execution.array_id.is_not(None) & IS_OPEN
 _LIVE = Array.status != ArrayStatus.ENDED
 
@@ -123,7 +122,7 @@ def _queued(session: Session, now: datetime) -> dict[ActorStatus, Queue]:
             func.count().label("waiting"),
             func.min(Execution.seq).label("first"),
         )
-        .where(_QUEUED)
+        .where(is_queued())
         .group_by(Execution.actor_id)
         .subquery()
     )

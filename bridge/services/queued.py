@@ -25,8 +25,8 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, event, func, lite
 from sqlalchemy.orm import Session
 
 from bridge.clock import monotonic_s
-from bridge.core.statuses import ArrayStatus, ExecutionStatus
-from bridge.db import IS_OPEN, Actor, Array, Execution
+from bridge.core.statuses import ArrayStatus
+from bridge.db import IS_OPEN, Actor, Array, Execution, is_queued
 from bridge.errors import LimitReached, PayloadTooLarge
 from bridge.sites import Site
 
@@ -157,8 +157,7 @@ def _queries(of_owner: ColumnElement[bool]) -> tuple[Select[int], ...]:
         .join_from(Actor, Execution, Execution.actor_id == Actor.id)
         .where(
             whose,
-            Execution.status == ExecutionStatus.SUBMITTED,
-            Execution.array_id.is_(None),
+            is_queued(),
         )
     )
     given_out = (

@@ -160,8 +160,8 @@ def plan_of(database, query):
     ("query", "index"),
     [
         (
-            "SELECT seq FROM executions WHERE actor_id = 'a' AND status = 'SUBMITTED' "
-            "AND array_id IS NULL ORDER BY seq",
+            "SELECT seq FROM executions WHERE actor_id = 'a' AND username = 'u' "
+            "AND status = 'SUBMITTED' AND array_id IS NULL ORDER BY seq",
             "ix_executions_queue",
         ),
         ("SELECT seq FROM executions WHERE actor_id = 'a' ORDER BY seq", "ix_executions_actor"),
