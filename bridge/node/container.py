@@ -18,6 +18,7 @@ Tried with Apptainer 1.4.5 (design.md section 6, field.md 2.4):
 import re
 from typing import Dict, List, NamedTuple, Tuple
 
+from bridge.node.gpus import gpu_options
 from bridge.node.messages import Message
 from bridge.node.spool import Array
 
@@ -114,7 +115,7 @@ def build_launch(
     argv = [array.apptainer, "--silent", "exec"]
     argv += ["--containall", "--no-home", "--no-eval", "--writable-tmpfs", *options]
     if array.gpus:
-        argv.append("--nv")
+        argv += gpu_options()
     argv += ["--pwd", array.workdir or "/"]
     for source, target, mode in array.binds + mounts:
         argv += ["--mount", build_mount(source, target, mode)]

@@ -17,7 +17,8 @@ import traceback
 from typing import Callable, Dict, Mapping, Sequence, Set
 
 from bridge.node import processes
-from bridge.node.division import divide_cpus, divide_gpus, read_topology
+from bridge.node.cpus import divide_cpus, read_topology
+from bridge.node.gpus import divide_gpus
 from bridge.node.identity import Identity
 from bridge.node.journal import Fenced, Journal
 from bridge.node.signals import Signals

@@ -9,6 +9,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from bridge.node import container, keeper
 from bridge.node.capture import Capture
+from bridge.node.gpus import GPU_NAMES
 from bridge.node.memory import MemoryWatch, OomCount
 from bridge.node.messages import Message
 from bridge.node.place import Place, remove_stale_places
@@ -20,8 +21,6 @@ from bridge.node.starter import KILLED, RUNTIME_FAILED, Ending, Outcome, Starter
 from bridge.node.state import STATE_FILE, read_state, write_state
 
 WATCH_EVERY_S = 1.0
-# Slurm names the GPUs of a job to it; without these an actor would use all that the node has.
-GPU_NAMES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _READ_BYTES = 1 << 16
 _LAST_READS = 64  # what a pipe can hold, and no more: somebody may go on writing into it
 _ERROR_CHARS = 2000
@@ -168,10 +167,18 @@ class StartNone(Starter):
             outcome = run.conclude(self._array.command[0], ending, self._said)
         finally:
             run.close()
-        if self._oom_count.read() > kills_before:
+        if self._oom_count.read() > kills_before and self._may_be_killed(outcome):
             note = "The kernel killed a process: the memory of the job was used up."
             return outcome._replace(oom_killed=True, notes=(*outcome.notes, note))
         return outcome
+
+    def _may_be_killed(self, outcome: Outcome) -> bool:
+        """Whether the kernel may have killed a process of this container.
+
+        It counts for the job as a whole: where that has several workers, one whose container did
+        not end that way has not lost any.
+        """
+        return self._array.slots == 1 or outcome.exit_code == KILLED
 
 
 def find_missing(binds: List[Tuple[str, str, str]]) -> Optional[str]:

@@ -232,7 +232,7 @@ class StartProcess(StartNone):
         if outcome.exit_code == 0:
             return outcome
         before, self._kills = self._kills, self._oom_count.read()
-        if self._kills <= before:
+        if self._kills <= before or not self._may_be_killed(outcome):
             return outcome
         note = "The kernel killed a process: the memory of the job was used up."
         return outcome._replace(oom_killed=True, notes=(*outcome.notes, note))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.node.division import divide_cpus, parse_cpus, read_topology
+from bridge.node.cpus import divide_cpus, parse_cpus, read_topology
 
 # Waits until the others have come as well: only workers that run at the same time get past it.
 MEET = 'touch "{here}/$_abaco_execution_id"; until [ $(ls {here} | wc -l) -ge {count} ]; do :; done'

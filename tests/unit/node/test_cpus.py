@@ -1,4 +1,4 @@
-"""Dividing CPUs and GPUs between slots."""
+"""Dividing CPUs between slots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.node.division import Topology, divide_cpus, divide_gpus, parse_cpus, read_topology
+from bridge.node.cpus import Topology, divide_cpus, parse_cpus, read_topology
 
 FLAT = Topology({}, {})
 
@@ -66,34 +66,6 @@ def test_slots_get_whole_cores_and_equal_parts(cores, slots):
     if slots <= cores:
         assert all(topology.cores[cpu] <= cpus for cpus in found for cpu in cpus)
         assert max(map(len, found)) - min(map(len, found)) in (0, 2)
-
-
-def test_gpus_are_divided_whoever_made_them():
-    environ = {
-        "CUDA_VISIBLE_DEVICES": "0,1,2,3",
-        "ROCR_VISIBLE_DEVICES": "GPU-a,GPU-b",
-        "PATH": "/bin",
-    }
-
-    assert divide_gpus(environ, 2) == [
-        {"CUDA_VISIBLE_DEVICES": "0,1", "ROCR_VISIBLE_DEVICES": "GPU-a"},
-        {"CUDA_VISIBLE_DEVICES": "2,3", "ROCR_VISIBLE_DEVICES": "GPU-b"},
-    ]
-
-
-@pytest.mark.parametrize("listed", ["all", "0,1", ""])
-def test_gpus_that_are_too_few_or_not_listed_are_everybodys(listed):
-    found = divide_gpus({"NVIDIA_VISIBLE_DEVICES": listed}, 3)
-
-    assert found == [{"NVIDIA_VISIBLE_DEVICES": listed}] * 3
-
-
-@given(st.lists(st.integers(0, 99).map(str), unique=True, min_size=1), st.integers(1, 20))
-def test_no_gpu_is_given_twice_or_forgotten(gpus, slots):
-    found = divide_gpus({"CUDA_VISIBLE_DEVICES": ",".join(gpus)}, slots)
-
-    given = [gpu for own in found for gpu in own["CUDA_VISIBLE_DEVICES"].split(",")]
-    assert given == (gpus if slots <= len(gpus) else gpus * slots)
 
 
 def test_the_kernel_s_files(tmp_path):

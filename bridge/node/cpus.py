@@ -1,14 +1,13 @@
-"""Dividing what an array task was given between its slots: CPUs and GPUs.
+"""Dividing the CPUs of an array task between its slots.
 
 A slot gets what lies together: CPUs of one core to one slot, cores of one NUMA node before those of
 the next. Nothing is given out that the task does not have: what counts is what the kernel lets it
-run on and what Slurm names to it, not what the node has.
+run on, not what the node has.
 """
 
-from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Set
+from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Set, TypeVar
 
-# What names the GPUs of a job to those who use them (CUDA, ROCm, and NVIDIA's container tools).
-GPU_NAMES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+Thing = TypeVar("Thing")
 _SYSTEM = "/sys/devices/system"
 
 
@@ -66,31 +65,14 @@ def divide_cpus(allowed: Iterable[int], slots: int, topology: Topology) -> List[
             left.difference_update(core)
             cores.append(core)
     if len(cores) >= slots:
-        return [{cpu for core in run for cpu in core} for run in _runs(cores, slots)]
+        return [{cpu for core in run for cpu in core} for run in divide(cores, slots)]
     cpus = [cpu for core in cores for cpu in core]
     if len(cpus) >= slots:
-        return [set(run) for run in _runs(cpus, slots)]
+        return [set(run) for run in divide(cpus, slots)]
     return [set(cpus)] * slots
 
 
-def divide_gpus(environ: Mapping[str, str], slots: int) -> List[Dict[str, str]]:
-    """Return for each slot the variables of `GPU_NAMES` that are set, with its part of the GPUs.
-
-    Where there are fewer GPUs than slots, or where they are not listed (``all``), each slot has
-    them all.
-    """
-    found: List[Dict[str, str]] = [{} for _ in range(slots)]
-    for name in GPU_NAMES:
-        if name not in environ:
-            continue
-        listed = environ[name].split(",")
-        parts = _runs(listed, slots) if len(listed) >= slots else [listed] * slots
-        for number, part in enumerate(parts):
-            found[number][name] = ",".join(part)
-    return found
-
-
-def _runs(things: List, count: int) -> List[List]:  # type: ignore[type-arg]
+def divide(things: List[Thing], count: int) -> List[List[Thing]]:
     """Divide `things` into `count` runs, in order, that differ by one in length at most."""
     bounds = [len(things) * number // count for number in range(count + 1)]
     return [things[bounds[number] : bounds[number + 1]] for number in range(count)]
