@@ -272,12 +272,14 @@ class World:
 class Hand:
     """A worker that does one thing at a time, by the real worker's own rooms."""
 
-    def __init__(self, world: World, job_id: int, index: int) -> None:
+    def __init__(self, world: World, job_id: int, index: int, worker: int | None = None) -> None:
+        """Be the worker of an array task, or the one of the index `worker` in its slots."""
         job = world.slurm.jobs[job_id]
         self.world = world
         self._job = job
         self.job_id, self.index = job_id, index
-        self.name = f"{index}.{job.tasks[index].restarts}"
+        self.worker = index if worker is None else worker
+        self.name = f"{self.worker}.{job.tasks[index].restarts}"
         token = job.name.removeprefix(JOB_NAME_PREFIX)
         self.root = Path(world.context.spool_root(job.username)) / token
         self.spool = Spool(str(self.root))
@@ -319,8 +321,12 @@ class Hand:
         began = self.world.clock.now().timestamp()
         self.journal.write(finished(execution_id, began, exit_code=exit_code, log=log, **more))
 
-    def leave(self, why: str = "empty") -> None:
+    def leave_alone(self, why: str = "empty") -> None:
+        """Leave; others of its array task stay."""
         self.journal.write({"t": "left", "why": why, "remaining": list(self.todo)})
+
+    def leave(self, why: str = "empty") -> None:
+        self.leave_alone(why)
         if self.world.slurm.jobs.get(self.job_id) is self._job:  # its id may be another's by now
             self.world.slurm.end(self.job_id, self.index)
 
@@ -342,7 +348,7 @@ class Hand:
         return False
 
     def is_told_to_leave(self) -> bool:
-        return self.spool.has_order("stop") or self.spool.has_order("leave", str(self.index))
+        return self.spool.has_order("stop") or self.spool.has_order("leave", str(self.worker))
 
     def run_rest(self) -> None:
         """Work until there is nothing left, and leave."""
