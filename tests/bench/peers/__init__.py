@@ -24,7 +24,7 @@ from typing import Any
 from tests.bench.peers.loops import measure_bare, measure_forks, measure_limit, measure_loop
 from tests.bench.peers.ours import measure_bridge
 from tests.bench.peers.rates import Rate, divide
-from tests.bench.peers.stage import NODES, SLOTS, Stage, staged
+from tests.bench.peers.stage import NODES, SLOTS, Stage, bring_classifier, staged
 from tests.bench.peers.workloads import WORKLOADS, Workload
 
 Measure = Callable[[Stage, Workload, float], dict[str, Rate]]
@@ -36,7 +36,10 @@ def _alone(name: str, measure: Callable[[Stage, Workload, float], Rate]) -> Meas
 
 def _driven(name: str, driver: str, **more: Any) -> Measure:
     def measure(stage: Stage, workload: Workload, aim_s: float) -> dict[str, Rate]:
-        return {name: Rate(**stage.drive(driver, workload, aim_s, **more))}
+        rate = Rate(**stage.drive(driver, workload, aim_s, **more))
+        if more.get("mode") != "function":  # which looks at what it returns itself
+            stage.check_labels(workload, name)
+        return {name: rate}
 
     return measure
 
@@ -48,6 +51,12 @@ def _bridge(reuse: str, *, from_idle: bool = False) -> Measure:
     return measure
 
 
+def _parsl_function(stage: Stage, workload: Workload, aim_s: float) -> dict[str, Rate]:
+    """Return the rate of the classifier as a Python function in Parsl's warm workers."""
+    more = {"digits": bring_classifier(stage.sandbox), "labels": stage.labels}
+    return _driven("parsl_function", "by_parsl", mode="function", **more)(stage, workload, aim_s)
+
+
 LOOP = {
     "limit": _alone("limit", measure_limit),
     "loop": _alone("loop", measure_loop),
@@ -56,11 +65,19 @@ SLURM = {
     "array": _driven("array", "by_slurm", mode="array"),
     "sbatch": _driven("sbatch", "by_slurm", mode="sbatch"),
 }
+KEPT = {
+    "submitit": _driven("submitit", "by_submitit"),
+    "parsl": _driven("parsl", "by_parsl", mode="command"),
+    "dask": _driven("dask", "by_dask"),
+    "parallel": _driven("parallel", "by_allocation", mode="parallel"),
+    "hyperqueue": _driven("hyperqueue", "by_allocation", mode="hyperqueue"),
+}
 CONTENDERS: dict[str, dict[str, Measure]] = {
     "true": {
         "forks": _alone("forks", measure_forks),
         **LOOP,
         **SLURM,
+        **KEPT,
         "none": _bridge("none", from_idle=True),
     },
     "python": {**LOOP, "none": _bridge("none")},
@@ -68,6 +85,7 @@ CONTENDERS: dict[str, dict[str, Measure]] = {
         "bare": _alone("bare", measure_bare),
         **LOOP,
         "array": SLURM["array"],
+        "parsl_function": _parsl_function,
         "none": _bridge("none"),
     },
     "sleep": {"loop": LOOP["loop"], "none": _bridge("none")},

@@ -30,7 +30,9 @@ def measure_loop(stage: Stage, workload: Workload, aim_s: float) -> Rate:
     """Return the rate of the plain loop."""
     script = _TIMED.format(f"xargs -P {EACH} -n 1 {stage.place(workload)}/message")
     argv = ["sh", "-c", script]
-    return measure_rate(lambda n: run_on_nodes(stage, workload, argv, n, NODES), 16, aim_s, MOST)
+    rate = measure_rate(lambda n: run_on_nodes(stage, workload, argv, n, NODES), 16, aim_s, MOST)
+    stage.check_labels(workload, "loop")
+    return rate
 
 
 def measure_limit(stage: Stage, workload: Workload, aim_s: float) -> Rate:

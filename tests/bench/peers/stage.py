@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.sandbox import Sandbox, samples
+from bridge.sandbox.cluster import say_nothing
 from bridge.sandbox.demo import USER, Client
 from bridge.sandbox.images import BUILD_TIMEOUT_S, ImageBuilder, hash_inputs, tag_of
 from bridge.sandbox.service import BridgeService
@@ -63,6 +64,7 @@ class Stage:
         request = {
             "place": self.place(workload),
             "peers": PEERS,
+            "work": f"/work/{USER}/",  # where containers have /work/
             "texts": self.texts(workload),
             "slots": SLOTS,
             "nodes": NODES,
@@ -70,9 +72,9 @@ class Stage:
             **more,
         }
         argv = [f"{PEERS}/venv/bin/python", f"{PLACE}/drivers/{driver}.py"]
-        done = self.sandbox.run(
-            "login", argv, user=USER, stdin=json.dumps(request).encode(), timeout_s=300
-        )
+        env = {"PATH": f"{PEERS}/venv/bin:/usr/local/bin:/usr/bin:/bin"}
+        stdin = json.dumps(request).encode()
+        done = self.sandbox.run("login", argv, user=USER, stdin=stdin, env=env, timeout_s=300)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
 
@@ -127,6 +129,22 @@ def staged(name: str, workloads: Sequence[Workload], say: Callable[[str], None])
         yield stage
     finally:
         sandbox.down()
+
+
+def bring_classifier(sandbox: Sandbox) -> str:
+    """Put the classifier's code and model onto the shared filesystem; return where they are.
+
+    For those who run it without a container.
+    """
+    engine = sandbox.engine
+    tag = ImageBuilder(engine, say_nothing).ensure_sample(BASE)
+    words = ["run", "--rm", "--network=none", *engine.limit_options(), "--entrypoint=tar"]
+    files = ("png.py", "classify_image.py", "model.npz")
+    packed = engine.call(engine.argv(*words, tag, "-C", "/opt/digits", "-c", *files)).stdout
+    place = f"{PLACE}/classifier"
+    argv = ["sh", "-c", f"mkdir -p {place} && tar -x -C {place}"]
+    sandbox.run("login", argv, user=USER, stdin=packed)
+    return place
 
 
 def install_peers(sandbox: Sandbox, say: Callable[[str], None]) -> None:
