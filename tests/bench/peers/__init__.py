@@ -78,17 +78,20 @@ CONTENDERS: dict[str, dict[str, Measure]] = {
         **LOOP,
         **SLURM,
         **KEPT,
-        "none": _bridge("none", from_idle=True),
+        "none": _bridge("none"),
+        "image": _bridge("image", from_idle=True),
     },
-    "python": {**LOOP, "none": _bridge("none")},
+    "python": {**LOOP, "image": _bridge("image")},
     "digits": {
         "bare": _alone("bare", measure_bare),
         **LOOP,
         "array": SLURM["array"],
         "parsl_function": _parsl_function,
         "none": _bridge("none"),
+        "image": _bridge("image", from_idle=True),
+        "process": _bridge("process"),
     },
-    "sleep": {"loop": LOOP["loop"], "none": _bridge("none")},
+    "sleep": {"loop": LOOP["loop"], "image": _bridge("image")},
 }
 
 
