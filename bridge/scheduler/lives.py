@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
+from bridge.clock import monotonic_s
 from bridge.core.plans import Live
 from bridge.core.statuses import ArrayStatus
 from bridge.db import IS_OPEN, Array, Execution
@@ -16,6 +18,9 @@ from bridge.scheduler.queues import Queues
 from bridge.scheduler.recipe import Recipe
 from bridge.services.workers import LiveTask, find_live_tasks
 from bridge.sites import Cluster
+
+# Messages that an array may be given (`max_messages_per_array`, at most), all of them open.
+MOST_OPEN = 10_000
 
 
 def read_arrays(session: Session, context: ClusterContext) -> Sequence[Array]:
@@ -34,12 +39,7 @@ def read_lives(
 ) -> list[Live]:
     """Return what `arrays` have to do; the queues that they are fed from were looked into."""
     tasks = find_live_tasks(session, arrays)
-    rows = session.execute(
-        select(Execution.array_id, func.count())
-        .where(IS_OPEN, Execution.array_id.in_([array.id for array in arrays]))
-        .group_by(Execution.array_id)
-    )
-    open_counts: dict[str | None, int] = {row[0]: row[1] for row in rows}
+    open_counts = _count_open(session, context, arrays)
     lives = []
     for array in arrays:
         recipe = queues.recipes.get((array.actor_id, array.username))
@@ -49,7 +49,7 @@ def read_lives(
         useful = [task for task in tasks[array.id] if not task.is_leaving]
         if array.leaving_at is not None:
             useful = [task for task in useful if task.worker is not None]
-        count = open_counts.get(array.id, 0)
+        count = open_counts[array.id]
         other = sum(task.is_leaving and task.worker is not None for task in tasks[array.id])
         lives.append(
             Live(
@@ -67,6 +67,36 @@ def read_lives(
             )
         )
     return lives
+
+
+def _count_open(
+    session: Session, context: ClusterContext, arrays: Sequence[Array]
+) -> Mapping[str, int]:
+    """Return how many messages of each array are not final, of many as it was a moment ago."""
+    known = context.memory.open_counts
+    known.keep({array.id for array in arrays})
+    begun = monotonic_s()
+    stale = [array.id for array in arrays if known.is_stale(array.id, begun)]
+    counts = {row[0]: row[1] for row in session.execute(_OPEN_COUNTS, {"ids": stale})}
+    known.note(counts, begun, monotonic_s())
+    return {array.id: known.of(array.id) for array in arrays}
+
+
+def _query_open_counts() -> Select[Any]:
+    """Return the query; in the order of the index that holds just these, so that it is taken."""
+    mine = (
+        select(literal(1))
+        .where(IS_OPEN, Execution.array_id == Array.id)
+        .order_by(Execution.array_id, Execution.seq)
+        .limit(MOST_OPEN)
+        .correlate(Array)
+        .subquery()
+    )
+    count = select(func.count()).select_from(mine).scalar_subquery()
+    return select(Array.id, count).where(Array.id.in_(bindparam("ids", expanding=True)))
+
+
+_OPEN_COUNTS = _query_open_counts()
 
 
 def _is_young(cluster: Cluster, task: LiveTask, now: datetime) -> bool:

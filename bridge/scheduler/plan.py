@@ -30,7 +30,7 @@ from bridge.services.accounts import ask_again
 # Queues without an array that one round looks into.
 QUEUES_AT_ONCE = 100
 # Messages after which a round makes no further array.
-MESSAGES_AT_ONCE = 10_000
+MESSAGES_AT_ONCE = 5_000
 # For so long a queue is not looked into whose messages could not run, where many others wait.
 BARRED = timedelta(seconds=5)
 

@@ -7,12 +7,13 @@ workers that they have on others count, and only those of this one are moved.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bridge.core.shares import WAITS, Bound, Group, Key, Sharing, User
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # What an actor's status message is when there is nothing to say, as in Abaco.
 NOTHING = " "
+# Actors whose status message is looked at in one round.
+SHOWN_AT_ONCE = 200
 # Actors of which is remembered when they were served.
 MAX_SERVED = 10_000
 USED_AGE = timedelta(seconds=5)
@@ -47,17 +50,19 @@ class PlanMemory:
 
     Attributes:
         served: when an actor was last given workers for a user, seconds.
-        shown: the actors whose status says why they wait; None: not known.
+        shown: why actors wait, as their status says; None: not known.
         used: core-seconds of the day, and when they were added up.
         lengths: how long queues were.
+        open_counts: how many messages of each array were not final.
         barred: queues whose messages may not run for now, and until when none is looked into.
         plan_again_s: after so long the burst that waits to be whole will be; None: none waits.
     """
 
     served: dict[Key, float] = field(default_factory=dict)
-    shown: set[str] | None = None
+    shown: dict[str, str] | None = None
     used: tuple[datetime, Counter[User]] | None = None
-    lengths: Lengths = field(default_factory=Lengths)
+    lengths: Lengths[Key] = field(default_factory=Lengths)
+    open_counts: Lengths[str] = field(default_factory=Lengths)
     barred: dict[Key, datetime] = field(default_factory=dict)
     plan_again_s: float | None = None
 
@@ -227,32 +232,51 @@ def _order(task: LiveTask) -> tuple[bool, datetime, int]:
 def show_waits(
     database: Database, cluster_name: str, waits: Mapping[Key, str], memory: PlanMemory
 ) -> None:
-    """Let the status message of each actor say why its messages wait, or no longer do."""
+    """Let the status message of each actor say why its messages wait, or no longer do.
+
+    Some actors at a time: first those for which it has changed, then those longest not looked at.
+    """
     texts = {actor_id: f"{WAITS}{why}." for (actor_id, _), why in sorted(waits.items())}
     if memory.shown is None:
         with database.read() as session:
-            query = select(Actor.id).where(
+            query = select(Actor.id, Actor.status_message).where(
                 Actor.cluster == cluster_name, Actor.status_message.startswith(WAITS)
             )
-            memory.shown = set(session.scalars(query))
-    about = memory.shown | set(texts)
-    if not about:
-        return
+            memory.shown = {row[0]: row[1] for row in session.execute(query)}
+    shown = memory.shown
+    about = [actor_id for actor_id, text in texts.items() if shown.get(actor_id) != text]
+    about += [actor_id for actor_id in shown if actor_id not in texts]
+    about += islice(
+        (actor_id for actor_id, text in shown.items() if texts.get(actor_id) == text),
+        max(0, SHOWN_AT_ONCE - len(about)),
+    )
+    about = about[:SHOWN_AT_ONCE]
+    if about:
+        _show(database, {actor_id: texts.get(actor_id, NOTHING) for actor_id in about})
+    for actor_id in about:
+        shown.pop(actor_id, None)  # so that it is the last in order
+        if actor_id in texts:
+            shown[actor_id] = texts[actor_id]
+
+
+def _show(database: Database, texts: Mapping[str, str]) -> None:
+    """Let these actors say so; what is said of anything else than waiting is not taken back."""
+    is_ready = (Actor.status == ActorStatus.READY) & Actor.deleted_at.is_(None)
     with database.read() as session:
         rows = session.execute(
-            select(Actor.id, Actor.status_message).where(
-                Actor.id.in_(about), Actor.status == ActorStatus.READY
-            )
+            select(Actor.id, Actor.status_message).where(Actor.id.in_(texts), is_ready)
         ).all()
-    changed = [
-        (actor_id, texts.get(actor_id, NOTHING))
-        for actor_id, shown in rows
-        if shown != texts.get(actor_id, NOTHING) and (actor_id in texts or shown.startswith(WAITS))
-    ]
+    changed: dict[str, list[str]] = defaultdict(list)
+    for actor_id, said in rows:
+        text = texts[actor_id]
+        if said != text and (text != NOTHING or said.startswith(WAITS)):
+            changed[text].append(actor_id)
     if changed:
         with database.begin() as session:
-            for actor_id, text in changed:
-                actor = session.get_one(Actor, actor_id, with_for_update={"key_share": True})
-                if actor.status is ActorStatus.READY and actor.deleted_at is None:
-                    actor.status_message = text
-    memory.shown = set(texts)
+            for text, ids in changed.items():
+                session.execute(
+                    update(Actor)
+                    .where(Actor.id.in_(ids), is_ready)
+                    .values(status_message=text)
+                    .execution_options(synchronize_session=False)
+                )

@@ -117,7 +117,7 @@ class FakeSlurm:
         if not names:
             return []
         self._answer("states")
-        return [row for job in self.jobs.values() if job.name in names for row in _rows(job)]
+        return [row for job in list(self.jobs.values()) if job.name in names for row in _rows(job)]
 
     def accounting(self, names: Collection[str], since: datetime) -> list[JobRow]:
         """See `SlurmPort.accounting`; what began before `since` is not left out."""
