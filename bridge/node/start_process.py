@@ -152,6 +152,8 @@ class StartProcess(StartNone):
         process = self._process
         assert process is not None
         env = {n: value for n, value in message.env.items() if n not in self._own_env}
+        if "x-nonce" in env:
+            env.setdefault("x_nonce", env["x-nonce"])  # as a shell can carry it as well
         self._write_contents(message, env)
         request = dialogue.build_request(self._form, message.id, env)
         answer = process.ask(request, log, self._memory, watch)

@@ -153,6 +153,7 @@ def test_each_message_has_its_own_environment(python):
     common = {"SHARED": "all", "_abaco_worker_id": "w"}
     assert eval(one.log) == {
         **common, "_abaco_execution_id": "m2", "COLOUR": values["COLOUR"], "x-nonce": "n",
+        "x_nonce": "n",
     }  # fmt: skip
     assert eval(two.log) == {**common, "_abaco_execution_id": "m3", "COLOUR": "white"}
 
