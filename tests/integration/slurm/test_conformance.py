@@ -101,6 +101,14 @@ def test_a_task_knows_who_it_is(lab: Lab, submit: Submit) -> None:
     assert {row.state for row in lab.until(name, all_final)} == {"COMPLETED"}
 
 
+def test_an_exclusive_job_has_its_node_s_cpus(lab: Lab, submit: Submit) -> None:
+    _, name = submit('[ "${SLURM_CPUS_ON_NODE:-2}" -gt 1 ]', exclusive="")
+    assert {row.state for row in lab.until(name, all_final)} == {"COMPLETED"}
+
+    _, name = submit('[ "${SLURM_CPUS_ON_NODE:-1}" = 1 ]')
+    assert {row.state for row in lab.until(name, all_final)} == {"COMPLETED"}
+
+
 def test_accounting_learns_the_exit_codes(lab: Lab, submit: Submit) -> None:
     _, name = submit("case $SLURM_ARRAY_TASK_ID in 0) exit 3;; *) kill -9 $$;; esac", 2)
     lab.until(name, all_final)
