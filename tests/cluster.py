@@ -41,7 +41,7 @@ class Cluster:
         self,
         service: BridgeService | None = None,
         changes: Mapping[str, str] | None = None,
-        **cluster: int,
+        **cluster: int | str,
     ) -> None:
         """Start what does not run of the bridge, with the keys of the site's cluster given.
 
