@@ -7,8 +7,9 @@ group of several would have to carry all of it per message for a few saved submi
 
 Messages go to arrays that already run first (late binding): as many as keep their workers busy
 until the bridge looks again. What is left waits for those workers, unless the work is worth more of
-them: then it becomes a new array. What each array wants is decided first, as if there were room for
-all; where bounds are short, bridge.core.shares then says who gets how much of it.
+them: then it becomes a new array, which takes with it what its workers need to begin. What each
+array wants is decided first, as if there were room for all; where bounds are short,
+bridge.core.shares then says who gets how much of it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,26 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bridge.core.chunks import MAX_CHUNKS, plan_chunks
 from bridge.core.shares import Division, Held, Key, Sharing, Want, divide
 
 # What a container is taken to run before the actor has a history, seconds: the mean of Abaco's own
 # published use is 11.7 s.
 UNKNOWN_RUN_S = 10.0
-# A chunk is at least this much estimated work, so that files stay few beside the work they carry.
-MIN_CHUNK_S = 1.0
-# ... and a chunk of the longest texts, each character written as six, fits into one line to the
-# agent (bridge.sessions.agent.MAX_PUT_BYTES).
-MAX_CHUNK = 64
-# So much work lies ready for each worker of a running array, seconds: it outlasts some ticks.
-AHEAD_S = 5.0
+# So much work lies ready for each worker of an array that runs, seconds: it outlasts a scheduler
+# that is busy, or started anew. More is given when half of it is done.
+AHEAD_S = 15.0
+# A new array takes so much with it for each worker, seconds; and so many messages of an actor
+# without a history, whose estimate may be wrong by a factor of a thousand. The rest of the queue
+# goes to whichever worker is free first, and in chunks that fit.
+START_S = 30.0
+START_UNKNOWN = 64
+# Messages that are out to one array at a time, at most: more than this a bridge does not get
+# through in those seconds.
+MOST_OUT = 10_000
+# A further array for an actor that has workers follows the one before after this, unless it brings
+# as many as there are: so a growing queue has its workers soon, and few arrays in all.
+GROW_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class Live:
         tenant: its actor's.
         young: of its workers, those that have not had their time yet.
         is_going: all of its workers are to leave.
+        age_s: how long ago it was planned.
     """
 
     array_id: str
@@ -95,16 +105,22 @@ class Live:
     tenant: str = ""
     young: int = 0
     is_going: bool = False
+    age_s: float = math.inf
 
 
 @dataclass(frozen=True)
 class PackingRules:
-    """What the cluster asks of arrays; see the keys of the same names in the site file."""
+    """What the cluster asks of arrays; see the keys of the same names in the site file.
+
+    Attributes:
+        feeds: whether arrays that run are given more; else each has all of its messages at once.
+    """
 
     target_task_s: float
     max_tasks_per_array: int
     max_messages_per_array: int
     linger_s: float
+    feeds: bool = True
 
 
 @dataclass(frozen=True)
@@ -307,7 +323,7 @@ def _plan_actor(
             continue
         wanted = math.ceil((left + open_count) * queue.each_s / rules.target_task_s)
         tasks = min(max(1, wanted) - workers, free, left, rules.max_tasks_per_array)
-        left_s = left_to_linger(queue, rules.linger_s)
+        left_s = max(left_to_linger(queue, rules.linger_s), _left_to_grow(mine, tasks))
         if tasks > 0 and left_s > 0:
             done.wait(left_s)
         elif tasks > 0:
@@ -320,41 +336,33 @@ def _plan_actor(
             return
 
 
+def _left_to_grow(arrays: Sequence[Live], tasks: int) -> float:
+    """Return how long a queue that has `arrays` waits for `tasks` more workers, seconds."""
+    if tasks >= sum(live.workers for live in arrays):
+        return 0.0
+    return max(0.0, GROW_S - min((live.age_s for live in arrays), default=math.inf))
+
+
 def _feed(queue: Waiting, arrays: Sequence[Live], done: Round) -> int:
     """Give messages to arrays that run, those with the least to do first; return how many."""
     left = queue.count
     each = 1 + math.ceil(AHEAD_S / queue.each_s)
     for live in sorted(arrays, key=lambda a: (a.open_count / max(1, a.workers), a.array_id)):
-        count = min(left, live.room, each * live.workers - live.open_count)
-        if count > 0:
-            chunks = guided_chunks(count, live.workers, _smallest(queue))
-            done.feeds.append(Feed(live.array_id, chunks))
+        ahead = min(each * live.workers, MOST_OUT)
+        count = min(left, live.room, ahead - live.open_count)
+        if count > 0 and live.open_count <= ahead / 2:
             left -= count
+            chunks = plan_chunks(count, live.workers, queue.mean_run_s, behind=left)
+            done.feeds.append(Feed(live.array_id, chunks))
     return queue.count - left
 
 
 def _plan(queue: Waiting, rules: PackingRules, tasks: int, share: int) -> ArrayPlan:
     count = min(share, rules.max_messages_per_array)
+    if rules.feeds:
+        each = START_UNKNOWN if queue.mean_run_s is None else 1 + math.ceil(START_S / queue.each_s)
+        count = min(count, each * tasks, MOST_OUT)
     tasks = min(tasks, count)
-    chunks = guided_chunks(count, tasks, _smallest(queue))
-    return ArrayPlan(queue.actor_id, queue.username, count, min(tasks, len(chunks)), chunks)
-
-
-def _smallest(queue: Waiting) -> int:
-    return max(1, round(MIN_CHUNK_S / queue.each_s))
-
-
-def guided_chunks(count: int, workers: int, smallest: int = 1) -> tuple[int, ...]:
-    """Divide `count` messages into chunks that shrink towards the end.
-
-    Guided self-scheduling: each chunk is half of what an equal share of the rest would be, so that
-    a slow worker does not hold up the others. One worker needs no balance, and gets large ones.
-    """
-    sizes = []
-    left = count
-    while left > 0:
-        share = left if workers == 1 else math.ceil(left / (2 * workers))
-        size = min(left, MAX_CHUNK, max(smallest, share))
-        sizes.append(size)
-        left -= size
-    return tuple(sizes)
+    behind = queue.count - count if rules.feeds else 0
+    chunks = plan_chunks(count, tasks, queue.mean_run_s, behind)[:MAX_CHUNKS]
+    return ArrayPlan(queue.actor_id, queue.username, sum(chunks), min(tasks, len(chunks)), chunks)

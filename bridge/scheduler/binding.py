@@ -18,7 +18,7 @@ from bridge.core.ids import new_token
 from bridge.core.plans import ArrayPlan, Feed
 from bridge.core.shares import Division, Key
 from bridge.core.statuses import ActorStatus, ArrayStatus
-from bridge.db import IS_OPEN, Actor, Array, Execution, Image, is_queued
+from bridge.db import IS_OPEN, Actor, Array, Execution, Image, Message, is_queued
 from bridge.errors import ImageRefused, InvalidField, UserUnknown
 from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
@@ -32,6 +32,10 @@ from bridge.services.workers import workers_of
 
 log = logging.getLogger(__name__)
 
+# A worker has a whole chunk in memory, and the bridge while it writes it: one of many messages is
+# divided where they have more than this together. Of so few it is not looked at.
+CHUNK_BYTES = 4 << 20
+LIGHT = 64
 # Executions of one actor that are ended in one transaction.
 REFUSED_AT_ONCE = 1000
 
@@ -120,7 +124,29 @@ def _take(session: Session, actor: Actor, username: str, sizes: Sequence[int]) -
         is_queued(), Execution.actor_id == actor.id, Execution.username == username
     )
     left = iter(session.scalars(rows.order_by(Execution.seq).limit(sum(sizes))).all())
-    return [chunk for size in sizes if (chunk := list(islice(left, size)))]
+    chunks = [chunk for size in sizes if (chunk := list(islice(left, size)))]
+    if max(sizes) > LIGHT:
+        return [part for chunk in chunks for part in _divide(session, chunk)]
+    return chunks
+
+
+def _divide(session: Session, chunk: Sequence[int]) -> list[list[int]]:
+    """Divide a chunk into as many as the sizes of its messages ask for."""
+    rows = session.execute(
+        select(Execution.seq, Message.size)
+        .join(Message, Message.execution_id == Execution.id)
+        .where(Execution.seq.in_(chunk))
+        .order_by(Execution.seq)
+    )
+    parts: list[list[int]] = []
+    held = CHUNK_BYTES
+    for seq, size in rows:
+        if held + size > CHUNK_BYTES:
+            parts.append([])
+            held = 0
+        parts[-1].append(seq)
+        held += size
+    return parts
 
 
 def _bind(session: Session, array: Array, chunks: Sequence[Sequence[int]], first: int) -> None:

@@ -58,12 +58,12 @@ def feed_tick(context: ClusterContext) -> int:
 def _feed(context: ClusterContext, array: Array) -> None:
     context.at("bound")
     owner = context.session(array)
-    ending, messages = array.staged_as, 0
+    ending = array.staged_as
     if ending is None:
         ending = new_token()
         for number in bound_chunks(array):
             path = f"{array.spool}/staged/{staged_name(number, ending)}"
-            messages += write_chunk(context, owner, array, number, path)
+            write_chunk(context, owner, array, number, path)
         context.at("written")
         if not _note_staged(context, array, ending):
             return
@@ -74,7 +74,7 @@ def _feed(context: ClusterContext, array: Array) -> None:
         row = session.get_one(Array, array.id, with_for_update=True)
         if row.staged_as == ending:
             row.fed_chunks, row.staged_as = array.chunk_count, None
-    note_given(context, array.id, messages)
+    note_given(context, array.id, len(bound_chunks(array)))
 
 
 def _note_staged(context: ClusterContext, array: Array, ending: str) -> bool:

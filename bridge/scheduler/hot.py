@@ -15,15 +15,15 @@ from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.journals import harvest_tick
 
 HOT_S = 2.0
-# More messages than these are over one after another: the rounds are often enough for them.
-FEW = 16
+# What more chunks than these bring is over little by little: the rounds are often enough for it.
+FEW = 4
 # So many arrays are looked at; more at the same time are left to the rounds.
 MOST = 16
 
 
-def note_given(context: ClusterContext, array_id: str, messages: int) -> None:
-    """Note that the array's workers have been given so many messages."""
-    if messages <= FEW and len(context.hot) < MOST:
+def note_given(context: ClusterContext, array_id: str, chunks: int) -> None:
+    """Note that the array's workers have been given so many chunks."""
+    if chunks <= FEW and len(context.hot) < MOST:
         context.hot[array_id] = monotonic_s() + HOT_S
 
 

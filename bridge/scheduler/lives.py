@@ -10,7 +10,8 @@ from sqlalchemy import Select, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
 from bridge.clock import monotonic_s
-from bridge.core.plans import Live
+from bridge.core.chunks import MAX_CHUNKS
+from bridge.core.plans import MOST_OUT, Live
 from bridge.core.statuses import ArrayStatus
 from bridge.db import IS_OPEN, Array, Execution
 from bridge.scheduler.context import ClusterContext
@@ -19,8 +20,8 @@ from bridge.scheduler.recipe import Recipe
 from bridge.services.workers import LiveTask, find_live_tasks
 from bridge.sites import Cluster
 
-# Messages that an array may be given (`max_messages_per_array`, at most), all of them open.
-MOST_OPEN = 10_000
+# Open messages of one array that are counted: it is given no more while it has half as many.
+MOST_OPEN = MOST_OUT
 
 
 def read_arrays(session: Session, context: ClusterContext) -> Sequence[Array]:
@@ -64,6 +65,7 @@ def read_lives(
                 array.tenant,
                 sum(_is_young(context.cluster, task, now) for task in useful),
                 is_going=_is_going(array),
+                age_s=(now - array.planned_at).total_seconds(),
             )
         )
     return lives
@@ -120,6 +122,7 @@ def takes_more(cluster: Cluster, array: Array, recipe: Recipe) -> bool:
         not _is_going(array)
         and (array.is_standing or cluster.idle_timeout_s > 0)
         and array.message_count < cluster.max_messages_per_array
+        and array.chunk_count < MAX_CHUNKS
         and array.fingerprint == recipe.fingerprint
     )
 

@@ -73,6 +73,7 @@ def _decide(
         max_tasks_per_array=cluster.max_tasks_per_array,
         max_messages_per_array=cluster.max_messages_per_array,
         linger_s=cluster.linger_s,
+        feeds=cluster.idle_timeout_s > 0,
     )
     is_short = is_shared(context.site, cluster)
     arrays = read_arrays(session, context)

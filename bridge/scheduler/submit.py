@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 # Slurm certainly has not taken it; asking more often would not move a limit.
 RETRY_AFTER = timedelta(seconds=30)
 HELD_BYTES = 8 << 20  # payloads that are read from the database at once
+PIECE_BYTES = 1 << 20  # of a chunk that is sent at once
 
 
 def due_arrays(context: ClusterContext) -> Sequence[tuple[str, str]]:
@@ -90,7 +91,7 @@ def submit_array(context: ClusterContext, token: str) -> None:
         return
     context.at("after_sbatch")
     adopt(context, token, job_id)
-    note_given(context, token, array.message_count)
+    note_given(context, token, array.chunk_count)
     context.at("adopted")
 
 
@@ -186,20 +187,41 @@ def write_spool(
 
 def write_chunk(
     context: ClusterContext, owner: UserSession, array: Array, number: int, path: str
-) -> int:
+) -> None:
     """Write a chunk of the array as the file `path`, and the payloads that need their own.
-
-    Returns:
-        How many messages it has.
 
     Raises:
         ConfigsUnusable: the actor's configs cannot be given to its containers.
     """
+    pieces = _join(_lines(context, owner, array, number))
+    begin = list(itertools.islice(pieces, 2))
+    if len(begin) == 1:
+        owner.put(path, begin[0])
+    else:
+        owner.put_stream(path, itertools.chain(begin, pieces))
+
+
+def _join(lines: Iterator[str]) -> Iterator[bytes]:
+    """Put lines together to pieces of `PIECE_BYTES`, or a little more."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line.encode() + b"\n")
+        size += len(held[-1])
+        if size >= PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _lines(context: ClusterContext, owner: UserSession, array: Array, number: int) -> Iterator[str]:
+    """Give the lines of a chunk, a payload's own file written before its message's line."""
     with context.database.read() as session:
         actor = session.get_one(Actor, array.actor_id)
         shared = _shared(context, session, array, actor)
+    yield shared
     state = NO_STATE if actor.stateless else actor.state
-    lines = [shared + "\n"]
     for group in _groups(context, array, number):
         with context.database.read() as session:
             rows = session.execute(
@@ -212,10 +234,7 @@ def write_chunk(
             if needs_file(message):
                 payload = f"{array.spool}/payload/{execution.id}"
                 owner.put_stream(payload, _pieces(context, message))
-            line = build_message(message, execution, context.site.callback_url, state)
-            lines.append(line + "\n")
-    owner.put(path, "".join(lines).encode())
-    return len(lines) - 1
+            yield build_message(message, execution, context.site.callback_url, state)
 
 
 def _shared(context: ClusterContext, session: Session, array: Array, actor: Actor) -> str:

@@ -137,7 +137,7 @@ class Cluster(Table):
     max_workers_per_actor: int = Field(6, gt=0, description="Where an actor names no number.")
     target_task_s: int = Field(600, gt=0, description="Estimated work of one worker, seconds.")
     max_messages_per_array: int = Field(
-        10_000, gt=0, le=10_000, description="Bound of one array's spool."
+        100_000, gt=0, le=1_000_000, description="Messages of one array at most, over its life."
     )
     idle_timeout_s: float = Field(
         30.0, ge=0, description="How long one worker of an actor waits for further messages, "
@@ -146,7 +146,10 @@ class Cluster(Table):
     standing_timeout_s: float = Field(
         600.0, ge=0, description="The same for the workers that an admin asked for."
     )
-    linger_s: float = Field(1.0, ge=0, description="Waiting for a burst to arrive whole, seconds.")
+    linger_s: float = Field(
+        0.2, ge=0, description="Messages for an actor without workers wait until none has come for "
+        "so long, or for ten times that, so that a burst begins as one array, seconds."
+    )  # fmt: skip
     lost_after_s: float = Field(
         30.0, gt=0, description="A submission that Slurm does not know after this is lost, seconds."
     )

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.messages import MAX_TEXT_BYTES
+from bridge.core.chunks import MAX_CHUNK, MAX_CHUNKS
 from bridge.core.plans import (
-    MAX_CHUNK,
+    GROW_S,
+    MOST_OUT,
+    START_UNKNOWN,
     Feed,
     Live,
     PackingRules,
     Round,
     Waiting,
-    guided_chunks,
     left_to_linger,
     plan_round,
 )
 from bridge.core.shares import Bound, Division, Sharing
-from bridge.sessions.agent import MAX_PUT_BYTES
 
 RULES = PackingRules(
     target_task_s=600, max_tasks_per_array=100, max_messages_per_array=10_000, linger_s=1
@@ -90,6 +90,7 @@ RULES_OF_ANY_KIND = st.builds(
     max_tasks_per_array=st.integers(1, 1000),
     max_messages_per_array=st.integers(1, 20_000),
     linger_s=st.floats(0, 100),
+    feeds=st.booleans(),
 )
 
 
@@ -256,21 +257,58 @@ class TestArraysThatRun:
         queue = waiting(oldest_age_s=0, newest_age_s=0)
         assert plan_round([queue], [live()], RULES).feeds == [Feed("r", (1,))]
 
-    @pytest.mark.parametrize(("mean_run_s", "count"), [(None, 2), (60, 2), (1, 6), (0.02, 251)])
+    @pytest.mark.parametrize(("mean_run_s", "count"), [(None, 3), (60, 2), (1, 16), (0.02, 751)])
     def test_get_work_for_some_seconds(self, mean_run_s: float | None, count: int) -> None:
         [feed] = plan_round([waiting(5000, mean_run_s=mean_run_s)], [live()], RULES).feeds
         assert sum(feed.chunk_sizes) == count
 
     def test_that_have_enough_to_do_are_not_fed(self) -> None:
-        done = plan_round([waiting(5, mean_run_s=1)], [live(open_count=6)], RULES)
+        done = plan_round([waiting(5, mean_run_s=1)], [live(open_count=9)], RULES)
         assert (done.feeds, done.plans) == ([], [])
+
+    def test_are_given_more_when_half_of_it_is_done(self) -> None:
+        queue = waiting(100, mean_run_s=1, max_workers=1)
+        [feed] = plan_round([queue], [live(open_count=8)], RULES).feeds
+        assert sum(feed.chunk_sizes) == 8
+
+    def test_have_a_bounded_number_at_a_time(self) -> None:
+        queue = waiting(10**6, mean_run_s=0.001)
+        arrays = [live(workers=100, room=10**6, open_count=count) for count in (0, 4000, 5001)]
+        given = [plan_round([queue], [one], RULES).feeds for one in arrays]
+        assert [sum(sum(feed.chunk_sizes) for feed in feeds) for feeds in given] == [
+            MOST_OUT,
+            MOST_OUT - 4000,
+            0,
+        ]
+        [plan] = plan_round([waiting(10**6, mean_run_s=0.001)], [], RULES).plans
+        assert plan.message_count == MOST_OUT
+
+    def test_of_a_worker_each_are_fed_when_they_run_the_last_one(self) -> None:
+        queue = waiting(100, mean_run_s=3600, max_workers=1)
+        assert plan_round([queue], [live(open_count=2)], RULES).feeds == []
+        assert plan_round([queue], [live(open_count=1)], RULES).feeds == [Feed("r", (1,))]
 
     def test_are_joined_by_others_where_the_work_is_worth_it(self) -> None:
         done = plan_round([waiting(1000, mean_run_s=3)], [live()], RULES)
         [plan] = done.plans
         assert plan.task_count == 4  # with the one there, as many as five would be planned
-        assert sum(done.feeds[0].chunk_sizes) == 3
-        assert plan.message_count == 798  # four fifths of the rest
+        assert sum(done.feeds[0].chunk_sizes) == 6
+        assert plan.message_count == 44  # half a minute's work each; the rest waits for who is free
+
+    def test_are_joined_by_few_at_a_time_after_a_while(self) -> None:
+        queue = waiting(1000, mean_run_s=3, max_workers=100)
+        soon = live(workers=4, age_s=GROW_S - 2, open_count=1000, room=0)
+        done = plan_round([queue], [soon], replace(RULES, target_task_s=1000))
+        assert (done.plans, done.again_in_s) == ([], 2)
+        later = replace(soon, age_s=GROW_S)
+        [plan] = plan_round([queue], [later], replace(RULES, target_task_s=1000)).plans
+        assert plan.task_count == 2
+
+    def test_are_joined_at_once_by_as_many(self) -> None:
+        """A burst after a single message need not wait."""
+        queue = waiting(1000, mean_run_s=3)
+        [plan] = plan_round([queue], [live(age_s=1)], RULES).plans
+        assert plan.task_count == 4
 
     def test_the_one_with_the_least_to_do_comes_first(self) -> None:
         arrays = [live(array_id="r1", open_count=1), live(array_id="r2")]
@@ -314,13 +352,6 @@ class TestOrder:
         assert (done.feeds, len(done.plans), done.releases) == ([], 1, ["r"])
 
 
-@given(st.integers(0, 50_000), st.integers(1, 500), st.integers(1, 2000))
-def test_chunks_shrink_towards_the_end(count: int, workers: int, smallest: int) -> None:
-    sizes = guided_chunks(count, workers, smallest)
-    assert sum(sizes) == count
-    assert list(sizes) == sorted(sizes, reverse=True)
-
-
 def test_the_oldest_message_comes_first() -> None:
     queues = [waiting(actor_id="young", oldest_age_s=5), waiting(actor_id="old", oldest_age_s=50)]
     assert [plan.actor_id for plan in plan_round(queues, [], RULES).plans] == ["old", "young"]
@@ -345,6 +376,19 @@ def test_short_messages_share_chunks() -> None:
     assert len(plan.chunk_sizes) <= 10
 
 
+def test_an_actor_without_a_history_begins_with_a_few() -> None:
+    [plan] = plan_round([waiting(5000)], [], RULES).plans
+    assert plan.message_count == 6 * START_UNKNOWN
+
+
+@pytest.mark.parametrize("mean_run_s", [None, 0.003, 3600])
+def test_an_array_that_is_not_fed_has_all_of_its_messages(mean_run_s: float | None) -> None:
+    rules = replace(RULES, feeds=False)
+    [plan] = plan_round([waiting(9000, mean_run_s=mean_run_s, max_workers=4)], [], rules).plans
+    assert plan.message_count == min(9000, sum(plan.chunk_sizes))
+    assert plan.message_count == 9000 or len(plan.chunk_sizes) == MAX_CHUNKS
+
+
 @pytest.mark.parametrize(
     ("newest_age_s", "oldest_age_s", "left_s"),
     [(0, 0, 1), (0.75, 5, 0.25), (1, 1, 0), (0, 9.5, 0.5), (0, 10, 0), (-3, -3, 1)],
@@ -364,8 +408,3 @@ def test_the_first_burst_that_will_be_whole_sets_the_time() -> None:
         for name, age in (("a", 0.5), ("b", 0.75), ("c", 0.25))
     ]
     assert plan_round(queues, [], RULES).again_in_s == 0.25
-
-
-def test_a_chunk_of_the_longest_texts_can_be_sent() -> None:
-    # A control character is six in JSON; the rest of a line is small beside its text.
-    assert MAX_CHUNK * (6 * MAX_TEXT_BYTES + 10_000) < MAX_PUT_BYTES

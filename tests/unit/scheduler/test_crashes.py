@@ -194,7 +194,7 @@ class TestFeeding:
     @pytest.mark.parametrize("nth", [1, 2, 3])
     def test_between_any_two_files(self, world: World, verb: str, nth: int) -> None:
         actor, ids = self.warm(world)
-        ids += world.post(actor, 130)  # three chunks
+        ids += world.post(actor, 100, size=100_000)  # three chunks, by what they weigh
         left = {"calls": nth}
 
         def kill(asked: str, _about: object) -> None:

@@ -138,7 +138,7 @@ class TestSharing:
         world.post(world.actor(mean_run_s=600, max_workers=6), 60)
         world.tick(2)
         [array] = world.arrays()
-        assert (array.task_count, array.message_count, world.queued()) == (2, 20, 40)
+        assert (array.task_count, array.message_count, world.queued()) == (2, 4, 56)
 
     def test_an_array_whose_workers_were_all_told_to_leave_has_not_failed(
         self, world: World

@@ -339,3 +339,32 @@ def _tidy(tmp_path: Path) -> Any:
     """Large payloads do not stay behind until pytest tidies up."""
     yield
     shutil.rmtree(tmp_path / "spool", ignore_errors=True)
+
+
+class TestLargeChunks:
+    """Many short messages are one file; what is much in bytes is not."""
+
+    def test_a_long_chunk_is_sent_in_pieces(self, world: World) -> None:
+        actor = world.actor(mean_run_s=0.001, max_workers=1)
+        ids = world.post(actor, 60, payload=b"\x01" * 10_000, size=10_000)
+        world.sessions.asked.clear()
+        world.tick(2)
+        inbox = [v for v, about in world.sessions.asked if str(about).endswith("000001.jsonl")]
+        assert inbox == ["put_stream"]
+        assert world.array().chunk_count == 1
+        world.work_all()
+        world.tick()
+        assert world.statuses(ids) == [GOOD] * 60
+
+    def test_heavy_messages_are_in_several(self, each_world: World) -> None:
+        world = each_world
+        actor = world.actor(mean_run_s=0.001, max_workers=1)
+        ids = world.post(actor, 70, size=100_000)  # the sizes alone; 41 fit into a chunk
+        light = world.actor(mean_run_s=0.001, max_workers=1)
+        world.post(light, 70)
+        world.tick(2)
+        counts = {array.actor_id: array.chunk_count for array in world.arrays()}
+        assert counts == {actor.id: 2, light.id: 1}
+        world.run_dry()
+        assert world.statuses(ids) == [GOOD] * 70
+        assert {world.starts[one] for one in ids} == {1}
