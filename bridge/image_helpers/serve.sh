@@ -8,6 +8,7 @@ handle() { # with the variables of one message, in a subshell of its own
 }
 
 [ -n "$_abaco_request_fd" ] || { handle; exit; } # a container for one message alone
+unset _abaco_request_fd _abaco_reply_fd
 echo 'ready sh' >&5
 while read -r id <&4; do
   (. /_abaco_message.sh && handle) 4<&- 5>&-

@@ -46,6 +46,9 @@ class Process:
         self.inbox = inbox
         self.pid = 0
         self.is_over = False
+        self.took_nothing = (
+            False  # once it is closed: whether it read nothing of what was sent last
+        )
         self.used = Usage()  # of what messages have been told
         self._usage: Optional[UsageOf] = None
         self._signals = signals
@@ -62,6 +65,9 @@ class Process:
             self.keeper, self._control = keeper.fork_keeper(
                 launch, output_write, marker_write, (theirs, theirs)
             )
+        except OSError:
+            self._close_handles()
+            raise
         finally:
             os.close(output_write)
             os.close(marker_write)
@@ -141,13 +147,6 @@ class Process:
         self._drain(log)
         self.inbox.drain()
 
-    def has_read(self) -> bool:
-        """Whether anything was read of the last line that was sent."""
-        unread = bytearray(4)
-        fcntl.ioctl(self._theirs.fileno(), termios.FIONREAD, unread)
-        sent = self._asked_bytes - len(self._unsent)
-        return int(struct.unpack("i", unread)[0]) < sent
-
     def read_usage(self) -> Usage:
         """Return what the process has used since the last call."""
         if self._usage is None:
@@ -167,15 +166,27 @@ class Process:
     def close(self) -> Dict[str, Any]:
         """Return the report on the container, which has ended; close what is open."""
         report = keeper.read_report(self._control, self.keeper)
-        for handle in (self._output, self._marker):
-            os.close(handle)
-        for one in (self._control, self._line, self._theirs):
-            one.close()
+        # A keeper that was killed cannot say that nobody is left to read.
+        self.took_nothing = report["pid"] != self.keeper and not self._has_read()
+        self._control.close()
+        self._close_handles()
         if self._usage is not None:
             self._usage.close()
-        self.inbox.close()
         os.waitpid(self.keeper, 0)
         return report
+
+    def _close_handles(self) -> None:
+        for handle in (self._output, self._marker):
+            os.close(handle)
+        for one in (self._line, self._theirs, self.inbox):
+            one.close()
+
+    def _has_read(self) -> bool:
+        """Whether anything was read of the last line that was sent."""
+        unread = bytearray(4)
+        fcntl.ioctl(self._theirs.fileno(), termios.FIONREAD, unread)
+        sent = self._asked_bytes - len(self._unsent)
+        return int(struct.unpack("i", unread)[0]) < sent
 
     def _await_end(self, log: Capture, until: Optional[float]) -> Optional[bytes]:
         """Follow until the container has ended, or `until`; return what the process said first."""

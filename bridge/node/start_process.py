@@ -12,6 +12,7 @@ grew by; its memory is the process's peak so far. A message at which the contain
 container runtime used as well.
 """
 
+import os
 import shutil
 from typing import Callable, Dict, List, Mapping, Optional
 
@@ -135,15 +136,15 @@ class StartProcess(StartNone):
         files += [("state", STATE_FILE, "rw")] if message.state is not None else []
         for name, target, mode in files:
             path = self._file(message, name)
+            if os.path.lexists(path):  # of the process before, which may have spoiled it
+                os.unlink(path)
             _write(path, b"")
             mounts.append((path, target, mode))
+        if message.state is not None:
+            write_state(self._file(message, "state"), message.state)
         self._has_data = False
         shared = Message("", dict(dialogue.ENVIRONMENT))
-        try:
-            return Process(self._build_launch(shared, mounts), inbox, self._signals)
-        except OSError:
-            inbox.close()
-            raise
+        return Process(self._build_launch(shared, mounts), inbox, self._signals)
 
     def _ask(
         self, message: Message, log: Capture, watch: Callable[[], Optional[Ending]]
@@ -154,13 +155,16 @@ class StartProcess(StartNone):
         env = {n: value for n, value in message.env.items() if n not in self._own_env}
         if "x-nonce" in env:
             env.setdefault("x_nonce", env["x-nonce"])  # as a shell can carry it as well
-        self._write_contents(message, env)
+        try:
+            self._write_contents(message, env)
+        except OSError:
+            self._drop()  # with the files that it has
+            raise
         request = dialogue.build_request(self._form, message.id, env)
         answer = process.ask(request, log, self._memory, watch)
-        is_silent = answer.line is None and answer.ending is None
-        if is_silent and self._has_served and not process.has_read():
-            self._drop()
-            return None
+        if answer.line is None and answer.ending is None and self._has_served:
+            outcome = self._conclude(answer, log)
+            return None if process.took_nothing else outcome
         exit_code = None if answer.line is None else dialogue.parse_done(answer.line, message.id)
         if answer.line is not None and answer.ending is None and exit_code is None:
             return self._kill(answer.line, "'done %s' and an exit code" % message.id, log)

@@ -439,6 +439,44 @@ def test_a_keeper_that_was_killed_costs_one_message(python):
     assert python.run("print('on')").log == "up\non\n"
 
 
+def test_a_message_is_not_given_twice_when_nobody_can_say_who_read_it(make):
+    """The keeper is killed while the process, stopped, has not read its request yet."""
+    actor = make("echo 'ready sh' >&5; while read -r id <&4; do echo \"done $id 0\" >&5; done")
+    actor.run()
+    process = actor.starter._process
+    os.kill(process.pid, signal.SIGSTOP)
+    asked = []
+
+    def watch():
+        asked.append(os.kill(process.keeper, signal.SIGKILL))
+
+    ran = actor.run(watch=watch)
+    os.kill(process.pid, signal.SIGKILL)
+
+    assert (len(asked), ran.exit_code, actor.starts()) == (1, 137, 1)
+    assert ran.notes == "The actor's process ended without an answer."
+
+
+def test_a_state_that_was_never_handed_over_is_not_taken(make):
+    ran = make("exit 3").run(state="41")
+
+    assert (ran.exit_code, ran.outcome.state) == (3, None)
+    assert ran.notes == "The actor's process ended before it was ready."
+
+
+def test_a_state_file_that_was_spoiled_costs_one_message(python):
+    env = {"STATE": python.starter._place.file("state")}
+    spoil = "os.unlink(os.environ['STATE']); os.mkdir(os.environ['STATE'])"
+    assert python.run(spoil, env=env, state="1").outcome.state is None
+    with pytest.raises(IsADirectoryError):
+        python.run(env=env, state="1")
+    Path(env["STATE"]).rmdir()
+
+    ran = python.run("print(open(os.environ['STATE']).read())", env=env, state="7")
+
+    assert ran.log == "up\n7\n"
+
+
 def test_the_shell_example_serves_both_ways(make, spool, tmp_path):
     text = (HELPERS / "serve.sh").read_text().replace("/usr/share/dict/words", str(tmp_path / "w"))
     (tmp_path / "w").write_text("one two three")
