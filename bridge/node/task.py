@@ -4,12 +4,13 @@ import functools
 import os
 import socket
 import sys
-from typing import Dict, Mapping, Type
+from typing import Dict, Mapping, NamedTuple, Type
 
 from bridge.node import processes
 from bridge.node.deadline import Deadline
 from bridge.node.identity import Identity, read_identity
 from bridge.node.journal import Fenced, Journal
+from bridge.node.lookout import Lookout
 from bridge.node.names import worker_id
 from bridge.node.points import reached
 from bridge.node.sif import SifFile
@@ -45,64 +46,64 @@ def run_task(root: str, environ: Mapping[str, str]) -> int:
             # Nothing is written: workers of these names belong to the array job that owns it.
             _say("the array belongs to another array job than %d" % task.array_job)
             return LEFT
+        reached("owned")
+        shared = _Shared(spool, array, Lookout(is_shared=len(workers) > 1))
     except (SpoolError, OSError) as error:
         _say(str(error))
         return FAILED
-    reached("owned")
-
-    def work(worker: Identity, signals: Signals, environ: Mapping[str, str]) -> int:
-        return _work(spool, array, worker, signals, environ)
-
     if len(workers) == 1:
-        return work(workers[0], signals, environ)
+        return shared.work(workers[0], signals, environ)
     # Its digest, which takes a while, is read once for all.
     SifFile(array.sif, array.sif_bytes, array.sif_sha256, array.sif_uid).find_problem()
-    return Slots(signals, spool.path("journal"), work).run(workers, environ)
+    return Slots(signals, spool.path("journal"), shared.work).run(workers, environ)
 
 
-def _work(
-    spool: Spool, array: Array, worker: Identity, signals: Signals, environ: Mapping[str, str]
-) -> int:
-    """Be one worker; return the exit status."""
-    try:
-        _join(spool, array, worker, signals, environ)
-    except Fenced as error:
-        _say("fenced off: %s" % error)
-        return FENCED
-    except (SpoolError, StarterError, OSError) as error:
-        _say(str(error))
-        return FAILED
-    return LEFT
+class _Shared(NamedTuple):
+    """What the workers of an array task have in common."""
 
+    spool: Spool
+    array: Array
+    lookout: Lookout
 
-def _join(
-    spool: Spool, array: Array, identity: Identity, signals: Signals, environ: Mapping[str, str]
-) -> None:
-    deadline = Deadline(environ, array.time_limit_s, array.max_run_time_s)
-    journal = Journal(spool.path("journal"), identity.name)
-    journal.create()
-    journal.write(
-        {
-            "t": "joined",
-            "worker": identity.name,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "job": identity.job,
-            "array_job": identity.array_job,
-        }
-    )
-    reached("joined")
-    own = {"_abaco_worker_id": worker_id(array.array, identity.name)}
-    starter = _find_start(array)(array, spool, signals, own, environ)
-    starter.tell = functools.partial(_tell_fall_back, journal)
-    try:
-        starter.prepare()
-        Worker(spool, array, identity, journal, starter, signals, deadline).work()
-    except StarterError as error:
-        journal.write({"t": "left", "why": "broken", "error": str(error), "remaining": []})
-        raise
-    finally:
-        starter.close()
+    def work(self, worker: Identity, signals: Signals, environ: Mapping[str, str]) -> int:
+        """Be one of them; return the exit status."""
+        try:
+            self._join(worker, signals, environ)
+        except Fenced as error:
+            _say("fenced off: %s" % error)
+            return FENCED
+        except (SpoolError, StarterError, OSError) as error:
+            _say(str(error))
+            return FAILED
+        return LEFT
+
+    def _join(self, identity: Identity, signals: Signals, environ: Mapping[str, str]) -> None:
+        spool, array, lookout = self
+        deadline = Deadline(environ, array.time_limit_s, array.max_run_time_s)
+        journal = Journal(spool.path("journal"), identity.name)
+        journal.create()
+        journal.write(
+            {
+                "t": "joined",
+                "worker": identity.name,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "job": identity.job,
+                "array_job": identity.array_job,
+            }
+        )
+        reached("joined")
+        own = {"_abaco_worker_id": worker_id(array.array, identity.name)}
+        starter = _find_start(array)(array, spool, signals, own, environ)
+        starter.tell = functools.partial(_tell_fall_back, journal)
+        try:
+            starter.prepare()
+            Worker(spool, array, identity, journal, starter, signals, deadline, lookout).work()
+        except StarterError as error:
+            journal.write({"t": "left", "why": "broken", "error": str(error), "remaining": []})
+            raise
+        finally:
+            starter.close()
 
 
 def _find_start(array: Array) -> Type[StartNone]:

@@ -13,6 +13,7 @@ from bridge.node.capture import Capture
 from bridge.node.deadline import Deadline
 from bridge.node.identity import Identity
 from bridge.node.journal import Fenced, Journal, Record
+from bridge.node.lookout import Lookout
 from bridge.node.messages import Message
 from bridge.node.orders import Orders
 from bridge.node.points import reached
@@ -27,6 +28,7 @@ END_GRACE_S = 3.0  # when the whole task ends: Slurm's own grace (KillWait) may 
 FENCE_EVERY = 10  # looks at the orders for one look at the journal's name
 IDLE_FIRST_S, IDLE_LONGEST_S, IDLE_SHARE = 0.05, 0.25, 0.02
 ORDERS_S = 1.0  # between two looks at the orders of a worker that waits
+OTHERS_S = 4.0  # ... while another of its array task looks into the inbox
 WRITE_AGAIN_S = (1.0, 5.0, 20.0)
 
 
@@ -42,6 +44,7 @@ class Worker:
         starter: Starter,
         signals: Signals,
         deadline: Deadline,
+        lookout: Optional[Lookout] = None,
     ) -> None:
         self._spool = spool
         self._array = array
@@ -50,6 +53,7 @@ class Worker:
         self._starter = starter
         self._signals = signals
         self._deadline = deadline
+        self._lookout = lookout or Lookout()
         self._orders = Orders(spool, identity.number)
         self._held: List[Record] = []  # of messages that have ended, and not written yet
 
@@ -77,13 +81,22 @@ class Worker:
         opened, read and closed. So much a thousand idle workers ask of a metadata server, and one
         of an actor's waits as a rule. A message that finds it waiting is seen within a quarter of
         a second. Orders, and whether its journal still stands, it looks at once a second, and
-        before it claims.
+        before it claims. Of several in an array task one does so for all (bridge.node.lookout).
         """
-        idle_from = orders_at = time.monotonic()
+        try:
+            return self._wait_for_chunk()
+        finally:
+            self._lookout.leave()
+
+    def _wait_for_chunk(self) -> Tuple[Optional[Chunk], str]:
+        idle_from = looked_at = time.monotonic()
+        looked_at -= OTHERS_S
         while True:
             now = time.monotonic()
-            if now >= orders_at or self._signals.has_come or self._spool.has_chunks():
-                orders_at = now + ORDERS_S
+            is_lookout = self._lookout.take()
+            is_due = now >= looked_at + (ORDERS_S if is_lookout else OTHERS_S)
+            if is_due or self._signals.has_come or (is_lookout and self._spool.has_chunks()):
+                looked_at = now
                 why = self._reason_to_leave()
                 if why:
                     return None, why

@@ -147,6 +147,20 @@ def test_slots_end_when_the_one_that_waits_for_them_is_killed(spool, meeting, wa
     assert {record["why"] for record in spool.all_records("left")} == {"signal"}
 
 
+def test_idle_slots_take_what_comes_and_follow_orders(spool, meeting, wait_until):
+    script = MEET.format(here=meeting, count=2)
+    spool.write(script, slots=3, workers=3, idle_timeout_s=60)
+    worker = spool.start()
+    wait_until(lambda: len(spool.all_records("joined")) == 3)
+
+    spool.add_messages(2, per_chunk=1)
+    wait_until(lambda: len(spool.all_records("finished")) == 2)
+    (spool.root / "stop").touch()
+
+    assert worker.wait(30) == 0
+    assert [record["why"] for record in spool.all_records("left")] == ["stop"] * 3
+
+
 def test_an_array_of_another_job_is_left_without_a_trace(spool):
     spool.write(["true"], slots=2, workers=2)
     spool.add_messages(1, per_chunk=1)
