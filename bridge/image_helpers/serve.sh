@@ -11,6 +11,7 @@ handle() { # with the variables of one message, in a subshell of its own
 unset _abaco_request_fd _abaco_reply_fd
 echo 'ready sh' >&5
 while read -r id <&4; do
+  # shellcheck disable=SC1091  # made for each message
   (. /_abaco_message.sh && handle) 4<&- 5>&-
   echo "done $id $?" >&5
 done
