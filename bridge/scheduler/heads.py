@@ -122,12 +122,9 @@ def _query_first() -> Select[str]:
     first = aliased(Execution)
     of_actor = _first(first, first.actor_id == bindparam("actor_id"))
     heads = _steps(of_actor, to_next_actor=False)
-    return (
-        select(Execution.username)
-        .join_from(heads, Execution, Execution.seq == heads.c.seq)
-        .order_by(Execution.seq)
-        .limit(1)
-    )
+    # Not joined to them and put in order: PostgreSQL might go through all executions in order.
+    lowest = select(func.min(heads.c.seq)).scalar_subquery()
+    return select(Execution.username).where(Execution.seq == lowest)
 
 
 def _query_counts() -> Select[Any]:

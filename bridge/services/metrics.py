@@ -29,7 +29,8 @@ LATEST = 10_000
 OVERDUE = timedelta(minutes=2)
 
 _IN_ARRAYS = Execution.array_id.is_not(None) & IS_OPEN
-_LIVE = Array.status != ArrayStatus.ENDED
+# Named one by one, since SQLite would read the index of all arrays for those that are not ENDED.
+_LIVE = Array.status.in_([status for status in ArrayStatus if status is not ArrayStatus.ENDED])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, String, cast, insert, inspect, literal, select
+from sqlalchemy import BigInteger, String, cast, insert, inspect, literal, select, text
 from sqlalchemy.orm import Session
 
 from bridge.core.statuses import ExecutionStatus, ImageStatus
@@ -58,9 +58,10 @@ def fill_backlog(
 
 
 def analyze(database: Database) -> None:
-    """Have the planner know how many rows there are."""
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
+    """Have PostgreSQL know what the tables hold, as it finds out by itself; SQLite never does."""
+    if database.engine.dialect.name == "postgresql":
+        with database.begin() as session:
+            session.execute(text("ANALYZE"))
 
 
 def _add_messages(session: Session, actors: int, first: int, end: int, now: datetime) -> None:
