@@ -46,9 +46,8 @@ class Process:
         self.inbox = inbox
         self.pid = 0
         self.is_over = False
-        self.took_nothing = (
-            False  # once it is closed: whether it read nothing of what was sent last
-        )
+        # Once it is closed: whether it read nothing of what was sent last.
+        self.took_nothing = False
         self.used = Usage()  # of what messages have been told
         self._usage: Optional[UsageOf] = None
         self._signals = signals
@@ -103,6 +102,8 @@ class Process:
             memory: of its container.
             watch: called about once a second and after each signal; says when to end.
         """
+        if self._said:  # before it was asked
+            return Answer(self._said, None)
         self._unsent = line
         self._asked_bytes = len(line)
         self._send()
@@ -226,6 +227,8 @@ class Process:
 
     def _hear(self) -> None:
         """Take what the process has said; from the first of it, who it is."""
+        if not self._hears:
+            return
         try:
             said, extra, _, _ = self._line.recvmsg(MAX_REPLY_BYTES, self._extra_bytes)
         except BlockingIOError:

@@ -68,7 +68,7 @@ class UsageOf:
         own = time.clock_gettime(self._clock)
         return Usage(
             int(own * 1e9) + of_children * 1000000000 // _TICKS,
-            _find(status, b"VmHWM:"),
+            max(_find(status, b"VmHWM:"), self._last.max_rss_kib),  # of a zombie there is none
             _find(counts, b"rchar:") + _find(counts, b"wchar:"),
         )
 

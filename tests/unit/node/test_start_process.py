@@ -306,11 +306,64 @@ def test_what_is_not_in_the_protocol_ends_the_process(make, says, reason):
     assert f"Killed: the actor's process {reason}" in ran.notes
 
 
+def test_an_answer_that_comes_before_the_question_ends_the_process(make):
+    ran = make("printf 'ready sh\ndone m1 0\n' >&5; sleep 60").run()
+
+    assert ran.exit_code == 137
+    assert "said 'done m1 0\\n', expected 'done m1' and an exit code" in ran.notes
+
+
+def test_a_socket_that_is_shut_ends_the_process(python):
+    python.run()
+    ran = python.run("import socket; socket.socket(fileno=5).shutdown(2); time.sleep(60)")
+
+    assert ran.exit_code == 137
+    assert "said '(end of file)'" in ran.notes
+    assert python.run("print('on')").log == "up\non\n"
+
+
+def test_a_process_that_ends_while_nobody_asks_costs_nothing(python):
+    python.run("import threading; threading.Timer(0.05, os._exit, [1]).start()")
+    keeper = python.starter._process.keeper
+    os.waitid(os.P_PID, keeper, os.WEXITED | os.WNOWAIT)
+
+    ran = python.run("print('on')")
+
+    assert (ran.exit_code, ran.log, ran.notes) == (0, "up\non\n", "")
+
+
 def test_a_flood_of_words_ends_the_process(make):
     ran = make("echo 'ready sh' >&5; exec cat /dev/zero >&5").run()
 
     assert ran.exit_code == 137
     assert "expected 'done m1' and an exit code" in ran.notes
+
+
+def test_a_flood_of_output_and_results_is_cut_at_the_time_limit(python):
+    python.run()
+    flood = """
+import socket, threading
+def send():
+    while True:
+        ours.send(b"x" * 2000)
+ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+ours.connect(os.environ["SOCKET"])
+threading.Thread(target=send, daemon=True).start()
+while True:
+    os.write(1, bytes(65536))
+"""
+    ran = python.run(flood, env={"SOCKET": results_socket(python)},
+                     watch=lambda: Ending("time_limit", 0.2))  # fmt: skip
+
+    assert (ran.exit_code, ran.outcome.ended_by) == (143, "time_limit")
+    assert python.run("print('on')").log == "up\non\n"
+
+
+def test_a_process_that_reads_nothing_runs_into_its_time_limit(make):
+    actor = make("echo 'ready json' >&5; exec sleep 60")
+    ran = actor.run("x" * 2_000_000, watch=lambda: Ending("time_limit", 0.2))
+
+    assert (ran.exit_code, ran.outcome.ended_by) == (143, "time_limit")
 
 
 def test_a_process_that_is_not_ready_as_it_should_be_is_killed(make):
