@@ -5,6 +5,7 @@ to be the lookout, which costs a system call on the node, and only the one that 
 when it has found something, and whoever tries next takes its place.
 """
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -34,8 +35,8 @@ class Lookout:
         if self._handle is not None:
             try:
                 fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # another is; or no locks can be had here, and orders tell in time
-                return False
+            except OSError as error:  # another is; or no locks can be had here, and all are
+                return error.errno not in (errno.EACCES, errno.EAGAIN)
         return True
 
     def leave(self) -> None:

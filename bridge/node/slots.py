@@ -3,7 +3,8 @@
 Each worker is the same as one that has its array task to itself, with its own name, journal and
 claims, so that fencing, orders and harvesting know nothing of slots. It is a process of its own
 since all that starts containers is written for one at a time. What they share is done once, before
-they are forked: who owns the array, and the digest of the image.
+they are forked: who owns the array, and the digest of the image. With `reuse=image` each has a
+template of its own, so that one that dies is its own loss.
 
 A slot that is killed does not end the others; the bridge would learn of it only when the whole task
 ends, so its last record is written here, once it is certain that it writes no more.
@@ -99,7 +100,7 @@ class Slots:
             signals = Signals()
             signals.install()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
-            os.sched_setaffinity(0, cpus)
+            _pin(worker, cpus)
             if os.getppid() == parent:
                 status = self._work(worker, signals, environ)
         except BaseException:  # noqa: BLE001  # an edge: the other's frames are above this one
@@ -146,6 +147,14 @@ class Slots:
                 processes.kill_all(os.getpid())
                 return
             self._signals.wait(left_s)
+
+
+def _pin(worker: Identity, cpus: Set[int]) -> None:
+    """Keep a worker, and all that it starts, on its CPUs; where they were taken away, go on."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        _say("%s is not pinned: %s" % (worker.name, error))
 
 
 def _say(text: str) -> None:

@@ -33,7 +33,8 @@ from bridge.services.workers import LiveTask, find_live_tasks, request_leave
 
 log = logging.getLogger(__name__)
 
-# A worker looks for orders once a second; its last words take a moment to be seen.
+# A worker looks for orders once a second, or every four while another of its array task does; its
+# last words take a moment to be seen.
 LEAVE_S = 10.0
 # An array that has no worker after this waits for room. Then its owner's idle workers make some
 # when they have had nothing to do for so long.

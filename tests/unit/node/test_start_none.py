@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.node.capture import Capture
+from bridge.node.memory import OomCount
 from bridge.node.messages import Message
 from bridge.node.results import Results
 from bridge.node.signals import Signals
@@ -49,6 +51,21 @@ def test_the_exit_code_is_the_actors(start, script, exit_code):
     outcome, _ = start(script)
 
     assert (outcome.exit_code, outcome.runtime_error) == (exit_code, None)
+
+
+@pytest.mark.parametrize(
+    ("slots", "script", "killed"),
+    [(1, "exit 1", True), (2, "exit 1", False), (2, "kill -9 $$", True)],
+)
+def test_whom_the_kernel_killed_for_memory(start, monkeypatch, slots, script, killed):
+    """The kernel counts for the whole job, so that it may have been another slot's."""
+    counts = itertools.count()
+    monkeypatch.setattr(OomCount, "read", lambda _: next(counts))
+
+    outcome, _ = start(script, slots=slots)
+
+    assert outcome.oom_killed is killed
+    assert len(outcome.notes) == killed
 
 
 def test_a_failing_runtime_is_no_exit_code(start, spool):
