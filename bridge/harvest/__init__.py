@@ -7,6 +7,7 @@ for form, and believed for executions that were given to that array and for noth
 from bridge.harvest.apply import apply_records, left_reason
 from bridge.harvest.endings import end_lost, has_open, has_started, requeue
 from bridge.harvest.records import (
+    FellBack,
     Finished,
     Joined,
     Left,
@@ -18,6 +19,7 @@ from bridge.harvest.records import (
 )
 
 __all__ = [
+    "FellBack",
     "Finished",
     "Joined",
     "Left",

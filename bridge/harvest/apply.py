@@ -14,7 +14,7 @@ from bridge.events import record_executions
 from bridge.harvest.endings import docker_state, end_executions, may_retry, retry
 from bridge.harvest.many import delete_messages, find_executions
 from bridge.harvest.outputs import Outputs, keep_state
-from bridge.harvest.records import Finished, Joined, Progress, Record, Started
+from bridge.harvest.records import Finished, Joined, Left, Progress, Record, Started
 from bridge.sites import Limits
 
 LOST = "Slurm ended the worker while this ran."
@@ -76,7 +76,7 @@ def _apply(
                 report.go_on(execution, record)
             elif report.finish(execution, record, logs):
                 ended.append(execution)
-        else:
+        elif isinstance(record, Left):
             worker.status = WorkerStatus.SHUTTING_DOWN
             worker.dead_reason = left_reason(record.why)
     return ended

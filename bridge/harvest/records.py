@@ -103,7 +103,16 @@ class Left:
     why: str
 
 
-Record = Joined | Started | Progress | Finished | Left
+@dataclass(frozen=True)
+class FellBack:
+    """The worker starts containers in another way than it was asked to: `to`, and why."""
+
+    at: datetime
+    to: str
+    why: str
+
+
+Record = Joined | Started | Progress | Finished | Left | FellBack
 
 
 def parse_records(
@@ -213,6 +222,12 @@ def _left(document: dict[str, Any]) -> Left:
     return Left(_moment(document["at"]), _text(document["why"])[:32])
 
 
+def _fell_back(document: dict[str, Any]) -> FellBack:
+    return FellBack(
+        _moment(document["at"]), _text(document["to"])[:32], _text(document["why"])[:500]
+    )
+
+
 def _other(document: dict[str, Any]) -> None:
     """A record of a kind that only people read."""
 
@@ -223,6 +238,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Record | None]] = {
     "progress": _progress,
     "finished": _finished,
     "left": _left,
+    "fell_back": _fell_back,
     "bad_line": _other,
 }
 

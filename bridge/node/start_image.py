@@ -43,6 +43,9 @@ class StartImage(StartNone):
     def prepare(self) -> None:
         """Get ready as for `none`, then start a template and try a container."""
         super().prepare()
+        for name in _FOLDERS:
+            os.mkdir(self._files() + name, 0o700)
+        os.mkfifo(self._files() + inside.PIPE[len(inside.FILES) :], 0o600)
         self._make_template()
 
     def run(
@@ -98,12 +101,6 @@ class StartImage(StartNone):
 
     def _start_template(self) -> Template:
         files = self._files()
-        for name in _FOLDERS:
-            if not os.path.isdir(files + name):
-                os.mkdir(files + name, 0o700)
-        pipe = files + inside.PIPE[len(inside.FILES) :]
-        if not os.path.exists(pipe):
-            os.mkfifo(pipe, 0o600)
         array = self._array._replace(
             command=Template.wait_command(inside.PIPE), environment={}, workdir=None
         )

@@ -228,10 +228,11 @@ class Sandbox:
         return samples.parse_labels(listed, dest)
 
     def container_starts(self) -> list[str]:
-        """Return one line for each container that Apptainer started on any compute node.
+        """Return one line for each container that started on any compute node.
 
         Each is the time and the execution's id (``-`` without one), noted by a wrapper that stands
-        before Apptainer and knows nothing of the bridge.
+        before Apptainer, or by Python itself where a worker makes the container. Neither needs
+        anything of the bridge.
         """
         logs = [self.get(node, STARTS_LOG).decode() for node in self.nodes]
         return sorted(line for log in logs for line in log.splitlines())

@@ -13,7 +13,15 @@ from bridge.clock import monotonic_s
 from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import IS_OPEN, Array, Execution, Worker
 from bridge.errors import FileRefused, SessionError
-from bridge.harvest import Finished, Progress, Record, Results, apply_records, parse_records
+from bridge.harvest import (
+    FellBack,
+    Finished,
+    Progress,
+    Record,
+    Results,
+    apply_records,
+    parse_records,
+)
 from bridge.node.journal import MAX_LINE_BYTES
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.turns import SHARE_S, shuffled, take_turns
@@ -132,6 +140,9 @@ def _read_piece(
         if bad:
             facts = {"array": array.id, "worker": name, "lines": bad}
             log.warning("journal lines not of the form agreed", extra={"facts": facts})
+        for fell in [one for one in records if isinstance(one, FellBack)][:1]:
+            facts = {"array": array.id, "worker": name, "reuse": fell.to, "why": fell.why}
+            log.warning("a worker starts containers in a slower way", extra={"facts": facts})
         done += taken
         worker = _write_down(context, owner, array, name, records, offset + done)
     if worker is not None and worker.status is WorkerStatus.SHUTTING_DOWN:

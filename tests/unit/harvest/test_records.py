@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.harvest import (
+    FellBack,
     Finished,
     Joined,
     Left,
@@ -54,6 +55,7 @@ def test_every_kind() -> None:
             line({"t": "progress", "id": "m1", "log": "", "at": AT,
                   "results": {"first": 4, "offset": 10, "lengths": [7, 8]}}),
             line({"t": "bad_line", "error": "x", "at": AT}),
+            line({"t": "fell_back", "to": "none", "why": "no FUSE", "at": AT}),
             line({"t": "left", "why": "empty", "remaining": [], "at": AT}),
         ]
     )  # fmt: skip
@@ -64,6 +66,7 @@ def test_every_kind() -> None:
             Finished(MOMENT, "m1", MOMENT, 3, None, None, 5, 6, 7, "hi", False),
             Progress(MOMENT, "m1", "h", Results(2, (b"\0\1", b""))),
             Progress(MOMENT, "m1", "", Results(4, (), 10, (7, 8))),
+            FellBack(MOMENT, "none", "no FUSE"),
             Left(MOMENT, "empty"),
         ],
         len(data),
@@ -176,13 +179,21 @@ VALUES = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children),
     max_leaves=5,
 )
-FIELDS = st.sampled_from([*finished("m1", AT), "at", "host", "job", "why"])
-KINDS = st.sampled_from(["joined", "started", "finished", "left", "bad_line", "x"])
+FIELDS = st.sampled_from([*finished("m1", AT), "at", "host", "job", "why", "to"])
+KINDS = st.sampled_from(["joined", "started", "finished", "left", "bad_line", "fell_back", "x"])
 
 
 @given(KINDS, st.dictionaries(FIELDS, VALUES, max_size=4))
 def test_whatever_stands_in_a_record(kind: str, fields: dict[str, Any]) -> None:
-    record = {"at": AT, "host": "c1", "job": 7, "why": "x", **finished("m1", AT), **fields}
+    record = {
+        "at": AT,
+        "host": "c1",
+        "job": 7,
+        "why": "x",
+        "to": "y",
+        **finished("m1", AT),
+        **fields,
+    }
     records, _, bad = parse_records(line({**record, "t": kind}))
     assert len(records) + bad <= 1
     for found in records:

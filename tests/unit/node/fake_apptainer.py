@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 FLAGS = {"--silent", "--containall", "--no-home", "--no-eval", "--writable-tmpfs"}
-OPTIONAL = {"--nv"}
+OPTIONAL = {"--nv", "--userns"}
 
 
 def main():
