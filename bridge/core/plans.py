@@ -39,6 +39,8 @@ MOST_OUT = 10_000
 # A further array for an actor that has workers follows the one before after this, unless it brings
 # as many as there are: so a growing queue has its workers soon, and few arrays in all.
 GROW_S = 10.0
+# Work that is worth one more worker on a node that is held anyway, seconds; its start takes one.
+FILL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Waiting:
         max_workers: workers that the actor may have at once.
         in_order: each message must see what the one before it left.
         tenant: the actor's.
+        node_workers: how many have room on a node that is held as a whole, however few there are.
     """
 
     actor_id: str
@@ -68,6 +71,7 @@ class Waiting:
     max_workers: int
     in_order: bool = False
     tenant: str = ""
+    node_workers: int = 1
 
     @property
     def each_s(self) -> float:
@@ -322,11 +326,12 @@ def _plan_actor(
         if left == 0:
             continue
         wanted = math.ceil((left + open_count) * queue.each_s / rules.target_task_s)
-        tasks = min(max(1, wanted) - workers, free, left, rules.max_tasks_per_array)
-        left_s = max(left_to_linger(queue, rules.linger_s), _left_to_grow(mine, tasks))
-        if tasks > 0 and left_s > 0:
+        needed = min(max(1, wanted) - workers, free, left, rules.max_tasks_per_array)
+        left_s = max(left_to_linger(queue, rules.linger_s), _left_to_grow(mine, needed))
+        if needed > 0 and left_s > 0:
             done.wait(left_s)
-        elif tasks > 0:
+        elif needed > 0:
+            tasks = min(_fill_nodes(queue, needed, left), free, left, rules.max_tasks_per_array)
             share = math.ceil(left * tasks / (tasks + workers))
             plan = _plan(queue, rules, tasks, share)
             done.plans.append(plan)
@@ -334,6 +339,15 @@ def _plan_actor(
         elif not workers and free <= 0:
             done.releases += [live.array_id for live in idle if live.takes_more]
             return
+
+
+def _fill_nodes(queue: Waiting, needed: int, left: int) -> int:
+    """Return how many workers are worth it where `needed` are, and others of their nodes are free.
+
+    Each costs the node a start, so there must be some work for it.
+    """
+    room = math.ceil(needed / queue.node_workers) * queue.node_workers
+    return max(needed, min(room, int(left * queue.each_s / FILL_S)))
 
 
 def _left_to_grow(arrays: Sequence[Live], tasks: int) -> float:

@@ -144,7 +144,12 @@ def _count(session: Session, context: ClusterContext, queues: Queues, keys: Sequ
     most = max((_enough(queues.waiting[head.key], context.cluster) for head in stale), default=0)
     lengths.note(count_queues(session, stale, most), begun, monotonic_s())
     for key in keys:
-        queues.waiting[key] = replace(queues.waiting[key], count=lengths.of(key))
+        request = queues.recipes[key].request
+        queues.waiting[key] = replace(
+            queues.waiting[key],
+            count=lengths.of(key),
+            node_workers=request["slots"] if request["node_cpus"] else 1,
+        )
 
 
 def _enough(queue: Waiting, cluster: Cluster) -> int:

@@ -61,8 +61,8 @@ AGES = st.floats(0, 1e6)
 ACTORS = st.sampled_from("abc")
 USERS = st.sampled_from(["alice", "bob"])
 QUEUES = st.builds(
-    lambda actor_id, username, count, head, ages, mean: Waiting(
-        actor_id, username, count, head, max(ages), min(ages), mean, 1
+    lambda actor_id, username, count, head, ages, mean, node: Waiting(
+        actor_id, username, count, head, max(ages), min(ages), mean, 1, node_workers=node
     ),
     ACTORS,
     USERS,
@@ -70,6 +70,7 @@ QUEUES = st.builds(
     st.integers(1, 10**6),
     st.tuples(AGES, AGES),
     st.none() | st.floats(0, 1e5),
+    st.sampled_from([1, 1, 4]),
 )
 LIVES = st.builds(
     lambda number, actor_id, username, workers, leaving, count, room, takes: Live(
@@ -363,6 +364,25 @@ def test_the_oldest_message_comes_first() -> None:
 )
 def test_workers_follow_from_the_work(mean_run_s: float | None, tasks: int) -> None:
     [plan] = plan_round([waiting(1000, mean_run_s=mean_run_s)], [], RULES).plans
+    assert plan.task_count == tasks
+
+
+@pytest.mark.parametrize(
+    ("changes", "tasks"),
+    [
+        ({}, 8),  # a node's, where the work alone is worth two
+        ({"node_workers": 1}, 2),
+        ({"count": 5, "mean_run_s": 200.0}, 5),  # no more than there are messages
+        ({"max_workers": 6}, 6),
+        ({"max_workers": 64, "mean_run_s": 50.0}, 16),  # two nodes, where nine are needed
+        ({"mean_run_s": 0.01}, 1),  # a second of work
+        ({"count": 10, "mean_run_s": 1.5}, 3),
+    ],
+    ids=str,
+)
+def test_a_node_that_is_held_is_filled(changes: dict[str, object], tasks: int) -> None:
+    plain = waiting(100, mean_run_s=10.0, max_workers=64, node_workers=8)
+    [plan] = plan_round([replace(plain, **changes)], [], RULES).plans  # type: ignore[arg-type]
     assert plan.task_count == tasks
 
 

@@ -73,6 +73,13 @@ def test_an_array_asks_for_whole_tasks(world: World) -> None:
     assert (told["slots"], told["workers"], told["memory_mib"]) == (3, 5, 960)
 
 
+def test_a_node_that_is_held_is_filled(world: World) -> None:
+    world.post(world.actor(mean_run_s=60, max_workers=5), 4)
+    world.tick(2)
+
+    assert world.array().task_count == 3  # one would do
+
+
 def test_few_workers_ask_for_no_more_than_they_need(world: World) -> None:
     use(world, WholeNode(cpus=4, memory_mib=3500, exclusive=False))
     world.post(world.actor(mean_run_s=600, max_workers=2), 9)
