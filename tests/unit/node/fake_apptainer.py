@@ -51,7 +51,7 @@ def main():
     ours = [(m[2][len("destination=") :], m[1][len("source=") :]) for m in mounts]
     command = list(words)
     for target, source in ours:
-        if target.startswith("/_abaco_"):
+        if target.startswith(("/_abaco_", "/tmp/.bridge")):
             command = [one.replace(target, source) for one in command]
     os.execvpe(command[0], command, env)
 
