@@ -4,7 +4,7 @@ A journal is written by the owner's worker and may be forged by the owner: every
 for form, and believed for executions that were given to that array and for nothing else.
 """
 
-from bridge.harvest.apply import apply_records, left_reason
+from bridge.harvest.apply import Report, apply_reports, left_reason
 from bridge.harvest.endings import end_lost, has_open, has_started, requeue
 from bridge.harvest.records import (
     FellBack,
@@ -25,9 +25,10 @@ __all__ = [
     "Left",
     "Progress",
     "Record",
+    "Report",
     "Results",
     "Started",
-    "apply_records",
+    "apply_reports",
     "end_lost",
     "has_open",
     "has_started",

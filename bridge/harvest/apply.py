@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -20,49 +21,56 @@ from bridge.sites import Limits
 LOST = "Slurm ended the worker while this ran."
 
 
-def apply_records(
+class Report(NamedTuple):
+    """What one worker reports: records in the order of its journal, their results read already."""
+
+    worker: Worker
+    records: Sequence[Record]
+
+
+def apply_reports(
     session: Session,
     array: Array,
-    worker: Worker,
-    records: Sequence[Record],
+    reports: Sequence[Report],
     logs: Mapping[str, str],
     limits: Limits,
     now: datetime,
 ) -> None:
-    """Write down what `worker` of `array` reports.
+    """Write down what workers of `array` report.
 
     Args:
         session: the transaction.
         array: whose executions these may be; others are ignored.
-        worker: who reports.
-        records: in the order of the journal; their results are read already.
+        reports: of each worker one, or several in their order.
         logs: by execution id, the texts that lie in files of their own.
         limits: of the site, for logs and results.
         now: the bridge's time; a worker's clock is not believed beyond it.
     """
-    wanted = {r.execution_id for r in records if isinstance(r, Started | Progress | Finished)}
+    told = [record for report in reports for record in report.records]
+    wanted = {r.execution_id for r in told if isinstance(r, Started | Progress | Finished)}
     known = {execution.id: execution for execution in find_executions(session, array, wanted)}
     actor = session.get_one(Actor, array.actor_id)
     outputs = Outputs(session, actor, limits, now)
-    report = _Report(session, array, actor, worker, outputs, now)
-    worker.last_health_check_time = now
-    ended = []
     with session.no_autoflush:  # all executions are written together, at the end
-        ended = _apply(report, known, records, logs)
+        ended = []
+        for worker, records in reports:
+            worker.last_health_check_time = now
+            writer = _Writer(session, array, actor, worker, outputs, now)
+            ended += _apply(writer, known, records, logs)
         outputs.write()
         delete_messages(session, [execution.id for execution in ended])
         record_executions(session, actor, ended, now)
 
 
 def _apply(
-    report: _Report,
+    writer: _Writer,
     known: Mapping[str, Execution],
     records: Sequence[Record],
     logs: Mapping[str, str],
 ) -> list[Execution]:
     """Take the records one after the other; return the executions that have ended."""
     ended = []
-    worker = report.worker
+    worker = writer.worker
     for record in records:
         if isinstance(record, Joined):
             worker.host, worker.job_id = record.host, record.job_id
@@ -71,10 +79,10 @@ def _apply(
             if execution is None or execution.status.is_final or execution.array_id is None:
                 continue
             if isinstance(record, Started):
-                report.start(execution, record)
+                writer.start(execution, record)
             elif isinstance(record, Progress):
-                report.go_on(execution, record)
-            elif report.finish(execution, record, logs):
+                writer.go_on(execution, record)
+            elif writer.finish(execution, record, logs):
                 ended.append(execution)
         elif isinstance(record, Left):
             worker.status = WorkerStatus.SHUTTING_DOWN
@@ -88,8 +96,8 @@ def left_reason(why: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Report:
-    """What one worker of one array reports, about open executions of that array."""
+class _Writer:
+    """Writes down what one worker of one array reports about open executions of that array."""
 
     session: Session
     array: Array

@@ -23,6 +23,8 @@ append    draft, data
 finish    draft                                             (its file has its name now)
 drop      draft
 read      path, offset, limit                               data, size
+read_each files: lists of path, offset, limit               pieces: data and size of each, or why
+                                                            not: kind, message
 list      path, limit                                       entries: name, kind, size; cut
 rename    source, target
 mkdir     path, mode, parents
@@ -114,8 +116,11 @@ def _answer(line: bytes, source: io.BufferedReader) -> Answer:
         number = request.get("id")
         return dict(_dispatch(request), id=number, ok=True)
     except Exception as error:  # noqa: BLE001  # an edge: a bad request must not end the agent
-        message = str(error) or type(error).__name__
-        return {"id": number, "ok": False, "kind": _kind(error), "message": message[:2000]}
+        return dict(_refusal(error), id=number, ok=False)
+
+
+def _refusal(error: Exception) -> Answer:
+    return {"kind": _kind(error), "message": (str(error) or type(error).__name__)[:2000]}
 
 
 def _whole(line: bytes, source: io.BufferedReader) -> bytes:
@@ -243,6 +248,17 @@ def _read(request: Request) -> Answer:
     return files.read(_take_path(request, "path"), _take_int(request, "offset", 0), limit)
 
 
+def _read_each(request: Request) -> Answer:
+    """Read several files; one that cannot be read does not keep the others back."""
+    pieces = []
+    for path, offset, limit in _take_triples(request, "files"):
+        try:
+            pieces.append(_read({"path": path, "offset": offset, "limit": limit}))
+        except (OSError, Refused) as error:
+            pieces.append(_refusal(error))
+    return {"pieces": pieces}
+
+
 def _list(request: Request) -> Answer:
     return files.list_names(_take_path(request, "path"), _take_int(request, "limit", 10000))
 
@@ -269,6 +285,7 @@ _VERBS: Dict[str, Callable[[Request], Any]] = {
     "finish": _finish,
     "drop": _drop,
     "read": _read,
+    "read_each": _read_each,
     "list": _list,
     "rename": _rename,
     "mkdir": _mkdir,
@@ -309,6 +326,13 @@ def _take_int(request: Request, name: str, default: int) -> int:
     value = _take_number(request, name, default)
     if not isinstance(value, int):
         raise _Malformed("%s is %r, expected a whole number" % (name, value))
+    return value
+
+
+def _take_triples(request: Request, name: str) -> List[List[Any]]:
+    value = request.get(name)
+    if not isinstance(value, list) or not all(isinstance(v, list) and len(v) == 3 for v in value):
+        raise _Malformed("%s is not a list of lists of three" % name)
     return value
 
 

@@ -1,14 +1,15 @@
 """The journal of one worker: appended by it alone, renamed by the bridge to fence it off.
 
-Every write is flushed to the disk, and so shown to others by a network filesystem; then the worker
-looks whether the file still stands under its name. It stays open in between: opening and closing it
-would cost a file server two calls more for each message.
+The file is opened anew for every write, by name and never created again: a worker that was fenced
+off some time ago does not write down a start that will not come. Every write is flushed to the
+disk, and so shown to others by a network filesystem; then the worker looks whether the file still
+stands under its name.
 """
 
 import json
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 Record = Dict[str, Any]
 # No record is longer: the bridge reads a journal in pieces of twice this, and passes over what it
@@ -35,7 +36,6 @@ class Journal:
         self._directory = directory
         self._name = worker + ".jsonl"
         self._torn = is_torn
-        self._handle: Optional[int] = None
 
     def create(self) -> None:
         """Create the empty journal.
@@ -45,12 +45,12 @@ class Journal:
                 before it began.
         """
         path = os.path.join(self._directory, self._name)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             handle = os.open(path, flags, 0o600)
         except FileExistsError as error:
             raise Fenced("%s exists already" % path) from error
-        self._handle = handle
+        os.close(handle)
 
     def write(self, *records: Record) -> None:
         """Append `records`, which are on the disk when this returns; one without `at` is of now.
@@ -67,22 +67,15 @@ class Journal:
             self._append(handle, data)
             os.fsync(handle)
             self._check(handle)
-        except BaseException:
-            self.close()  # the next write opens it anew: a file server may have forgotten it
-            raise
+        finally:
+            os.close(handle)
 
     def check(self) -> None:
         """Raise `Fenced` when the journal is gone from its name."""
+        handle = self._open()
         try:
-            self._check(self._open())
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file; may be repeated."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
+            self._check(handle)
+        finally:
             os.close(handle)
 
     def _check(self, handle: int) -> None:
@@ -90,14 +83,11 @@ class Journal:
             raise Fenced("%s was renamed" % self._name)
 
     def _open(self) -> int:
-        """Return the open file; it is never created again: one that was renamed is noticed."""
-        if self._handle is None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                self._handle = os.open(os.path.join(self._directory, self._name), flags)
-            except FileNotFoundError as error:
-                raise Fenced("%s was renamed" % self._name) from error
-        return self._handle
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(os.path.join(self._directory, self._name), flags)
+        except FileNotFoundError as error:
+            raise Fenced("%s was renamed" % self._name) from error
 
     def _append(self, handle: int, data: bytes) -> None:
         if self._torn:

@@ -5,39 +5,33 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from bridge.clock import monotonic_s
 from bridge.core.statuses import ArrayStatus, WorkerStatus
-from bridge.db import IS_OPEN, Array, Execution, Worker
+from bridge.db import Array, Worker
 from bridge.errors import FileRefused, SessionError
-from bridge.harvest import (
-    FellBack,
-    Finished,
-    Progress,
-    Record,
-    Results,
-    apply_records,
-    parse_records,
-)
+from bridge.harvest import FellBack, Record, parse_records
 from bridge.node.journal import MAX_LINE_BYTES
 from bridge.scheduler.context import ClusterContext
+from bridge.scheduler.reports import Reports
 from bridge.scheduler.turns import SHARE_S, shuffled, take_turns
-from bridge.scheduler.workers import known_or_new, may_be_worker, settle_worker
+from bridge.scheduler.workers import may_be_worker, settle_worker
 from bridge.sessions import UserSession
 
 log = logging.getLogger(__name__)
 
 _JOURNAL = re.compile(r"([0-9]{1,7}\.[0-9]{1,4})\.(?:jsonl|fenced)\Z")
 READ_BYTES = 2 * MAX_LINE_BYTES
+SLACK_BYTES = 1 << 16
+AT_ONCE, AT_ONCE_BYTES = 256, 8 << 20  # journals that one call reads, and how much of them
 _MOST_BYTES = 1 << 62  # of a journal, as its directory says: what the database can count
 # What of one piece is in memory: large logs and runs of results, each log as long as the site's
 # limit, and results, where one run may be as long as bridge.harvest.records allows.
 FILES = 16
 RESULT_BYTES = 16 << 20
-FILE_READ_BYTES = 4 << 20
 
 
 def harvest_tick(
@@ -66,6 +60,21 @@ def harvest_tick(
             log.warning("no harvest: %s", error.message, extra={"facts": {"array": array.id}})
 
 
+@dataclass
+class _Journal:
+    """A journal that has grown: read up to `offset`, and `size` long, as its directory says."""
+
+    worker: str
+    path: str
+    offset: int
+    size: int
+
+    @property
+    def limit(self) -> int:
+        """How much of it to ask for: the directory may be behind the file."""
+        return min(READ_BYTES, max(0, self.size - self.offset) + SLACK_BYTES)
+
+
 def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> bool:
     """Read what is new in every journal of the array; whether each is read to its end.
 
@@ -73,6 +82,42 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
     claims anything: one whose journal is not there was robbed of it, and nobody knows what it
     started.
     """
+    until = monotonic_s() + SHARE_S
+    grown, whole = _find_grown(context, owner, array)
+    reports = Reports(context, owner, array)
+    ended: set[str] = set()  # read to their ends
+    while grown:
+        some = _take_some(grown)
+        asked = [(journal.path, journal.offset, journal.limit) for journal in some]
+        for journal, data in zip(some, owner.read_each(asked), strict=True):
+            if isinstance(data, FileRefused):
+                facts = {"array": array.id}
+                log.warning("journal refused: %s", data.message, extra={"facts": facts})
+                whole = False
+                continue
+            limit = journal.limit
+            done = _take_piece(reports, array, journal, data, until)
+            if len(data) < limit and b"\n" not in data[done:]:
+                ended.add(journal.worker)
+            elif done:
+                grown.append(journal)
+            else:
+                whole = False
+        if monotonic_s() >= until:
+            whole = whole and not grown
+            break
+    reports.write()
+    for name in ended & set(reports.workers):
+        worker = reports.workers[name]
+        if worker.status is WorkerStatus.SHUTTING_DOWN:
+            settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
+    return whole
+
+
+def _find_grown(
+    context: ClusterContext, owner: UserSession, array: Array
+) -> tuple[list[_Journal], bool]:
+    """Return the journals that have grown, in no order, and whether no worker lacks its own."""
     folder = f"{array.spool}/journal"
     with context.database.read() as session:
         workers = {
@@ -80,9 +125,8 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
             for worker in session.scalars(select(Worker).where(Worker.array_id == array.id))
         }
     names = set(workers)
-    whole = True
-    until, late = monotonic_s() + SHARE_S, False
     missing = {worker.name for worker in workers.values() if not worker.settled}
+    grown = []
     for entry in shuffled(owner.list(folder)):
         match = _JOURNAL.match(entry.name)
         if match is None or not may_be_worker(array, match[1], names):
@@ -92,154 +136,51 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
         worker = workers.get(match[1])
         if worker is not None and (worker.settled or worker.journal_offset >= entry.size):
             continue
-        if late:
-            return False
         offset = worker.journal_offset if worker else 0
-        path = f"{folder}/{entry.name}"
-        while True:
-            taken, at_end = _read_piece(context, owner, array, match[1], path, offset, entry.size)
-            offset += taken
-            late = monotonic_s() >= until
-            if taken == 0 or at_end or late:
-                break
-        whole = whole and at_end
-    return whole and not missing
+        grown.append(_Journal(match[1], f"{folder}/{entry.name}", offset, entry.size))
+    return grown, not missing
 
 
-def _read_piece(
-    context: ClusterContext,
-    owner: UserSession,
-    array: Array,
-    name: str,
-    path: str,
-    offset: int,
-    size: int,
-) -> tuple[int, bool]:
-    """Write down one piece of a journal; return how many bytes are done with, and if it was all.
+def _take_some(grown: list[_Journal]) -> list[_Journal]:
+    """Take off as many journals as are read at once."""
+    some = [grown.pop(0)]
+    left = AT_ONCE_BYTES - some[0].limit
+    while grown and len(some) < AT_ONCE and grown[0].limit <= left:
+        left -= grown[0].limit
+        some.append(grown.pop(0))
+    return some
 
-    Each transaction is short: whoever posts meanwhile waits for it.
+
+def _take_piece(
+    reports: Reports, array: Array, journal: _Journal, data: bytes, until: float
+) -> int:
+    """Report one piece of a journal, go on in it, and return how many bytes are done with.
 
     Of a file that has something else than lines, a hole of terabytes for one, the end is looked at
-    next: `size` is how long it was said to be.
+    next: its directory says how long it is.
     """
-    try:
-        data = owner.read(path, offset, READ_BYTES)
-    except FileRefused as error:
-        log.warning("journal refused: %s", error.message, extra={"facts": {"array": array.id}})
-        return 0, False
     done = 0
-    worker: Worker | None = None
     if b"\n" not in data and len(data) == READ_BYTES:
         # No line of ours is that long: forged, and passed over.
-        done = max(len(data), min(size, _MOST_BYTES) - READ_BYTES - offset)
-        worker = _write_down(context, owner, array, name, (), offset + done)
+        done = max(len(data), min(journal.size, _MOST_BYTES) - READ_BYTES - journal.offset)
+        reports.add(journal.worker, (), journal.offset + done)
     while done < len(data):
         records, taken, bad = parse_records(data[done:], FILES, RESULT_BYTES)
-        if taken == 0:
+        if taken == 0 or (done and monotonic_s() >= until):
             break
-        if bad:
-            facts = {"array": array.id, "worker": name, "lines": bad}
-            log.warning("journal lines not of the form agreed", extra={"facts": facts})
-        for fell in [one for one in records if isinstance(one, FellBack)][:1]:
-            facts = {"array": array.id, "worker": name, "reuse": fell.to, "why": fell.why}
-            log.warning("a worker starts containers in a slower way", extra={"facts": facts})
+        _warn(array, journal.worker, records, bad)
         done += taken
-        worker = _write_down(context, owner, array, name, records, offset + done)
-    if worker is not None and worker.status is WorkerStatus.SHUTTING_DOWN:
-        settle_worker(context, owner, array, worker, worker.dead_reason or "The worker left.")
-    return done, len(data) < READ_BYTES and b"\n" not in data[done:]
+        reports.add(journal.worker, records, journal.offset + done)
+    journal.offset += done
+    return done
 
 
-def _write_down(
-    context: ClusterContext,
-    owner: UserSession,
-    array: Array,
-    name: str,
-    records: Sequence[Record],
-    offset: int,
-) -> Worker:
-    """Write down some records and how far the journal is read by now, in one transaction."""
-    logs, records = _read_files(context, owner, array, records)
-    now = context.clock.now()
-    with context.database.begin() as session:
-        worker = known_or_new(session, array, name, now)
-        mine = session.get_one(Array, array.id)
-        apply_records(session, mine, worker, records, logs, context.site.limits, now)
-        worker.journal_offset = offset
-    return worker
-
-
-def _read_files(
-    context: ClusterContext, owner: UserSession, array: Array, records: Sequence[Record]
-) -> tuple[dict[str, str], list[Record]]:
-    """Return the logs that lie in files, and the records with their results read."""
-    with_log = {r.execution_id for r in records if isinstance(r, Finished) and r.log is None}
-    with_results = {
-        r.execution_id
-        for r in records
-        if isinstance(r, Progress | Finished) and r.results is not None and r.results.lengths
-    }
-    known = set(_open_ones(context, array, sorted(with_log | with_results)))
-    logs = {one: _read_log(context, owner, array, one) for one in with_log & known}
-    whole: list[Record] = []
-    for record in records:
-        if (
-            isinstance(record, Progress | Finished)
-            and record.execution_id in known
-            and record.results is not None
-            and record.results.lengths
-        ):
-            results = _read_results(owner, array, record.execution_id, record.results)
-            whole.append(replace(record, results=results))
-        else:
-            whole.append(record)
-    return logs, whole
-
-
-def _read_results(owner: UserSession, array: Array, execution: str, results: Results) -> Results:
-    """Return `results` with their data; what the file does not have is left out."""
-    left, offset = sum(results.lengths), results.offset
-    pieces = []
-    try:
-        while left > 0:
-            path = f"{array.spool}/results/{execution}"
-            piece = owner.read(path, offset, min(left, FILE_READ_BYTES))
-            if not piece:
-                break
-            pieces.append(piece)
-            left, offset = left - len(piece), offset + len(piece)
-    except FileRefused as error:
-        log.warning("results refused: %s", error.message, extra={"facts": {"array": array.id}})
-    if left:
-        facts = {"array": array.id, "execution": execution, "missing_bytes": left}
-        log.warning("results are not there", extra={"facts": facts})
-    view, data, end = memoryview(b"".join(pieces)), [], 0
-    for length in results.lengths:
-        end += length
-        if end <= len(view):
-            data.append(bytes(view[end - length : end]))
-    return Results(results.first, data=tuple(data))
-
-
-def _open_ones(context: ClusterContext, array: Array, ids: Sequence[str]) -> Sequence[str]:
-    """Return those that the array has and that are not final: of others no log is read."""
-    if not ids:
-        return ()
-    with context.database.read() as session:
-        return session.scalars(
-            select(Execution.id).where(
-                Execution.array_id == array.id,
-                Execution.id.in_(ids),
-                IS_OPEN,
-            )
-        ).all()
-
-
-def _read_log(context: ClusterContext, owner: UserSession, array: Array, execution: str) -> str:
-    limit = context.site.limits.max_log_length
-    try:
-        # UTF-8 takes up to four bytes a character; the text is cut to its limit afterwards.
-        data = owner.read(f"{array.spool}/logs/{execution}", 0, 4 * limit)
-    except FileRefused as error:
-        return f"(the log could not be read: {error.message})"
-    return data.decode(errors="replace").replace("\0", "\ufffd")
+def _warn(array: Array, worker: str, records: Sequence[Record], bad: int) -> None:
+    """Say what an admin should know of a piece of a journal."""
+    facts: dict[str, object] = {"array": array.id, "worker": worker}
+    if bad:
+        said = "journal lines not of the form agreed"
+        log.warning(said, extra={"facts": {**facts, "lines": bad}})
+    for fell in [one for one in records if isinstance(one, FellBack)][:1]:
+        facts.update(reuse=fell.to, why=fell.why)
+        log.warning("a worker starts containers in a slower way", extra={"facts": facts})

@@ -111,6 +111,11 @@ class AgentSession:
         request = {"verb": "read", "path": path, "offset": offset, "limit": limit}
         return self._ask(request, lambda answer: _bytes(answer, "data"))[:limit]
 
+    def read_each(self, wanted: Sequence[tuple[str, int, int]]) -> list[bytes | FileRefused]:
+        """Return pieces of several files."""
+        request = {"verb": "read_each", "files": [list(one) for one in wanted]}
+        return self._ask(request, lambda answer: _read_pieces(answer, wanted))
+
     def list(self, path: str, limit: int = 10_000) -> list[Entry]:
         """Return the names in a directory."""
         try:
@@ -210,6 +215,21 @@ def _cut(pieces: Iterable[bytes]) -> Iterator[memoryview]:
 
 class _Missing(FileRefused):
     """The file is not there."""
+
+
+def _read_pieces(
+    answer: dict[str, Any], wanted: Sequence[tuple[str, int, int]]
+) -> list[bytes | FileRefused]:
+    pieces: list[bytes | FileRefused] = []
+    for piece, (_, _, limit) in zip(answer["pieces"], wanted, strict=True):
+        if "data" in piece:
+            pieces.append(_bytes(piece, "data")[:limit])
+        else:
+            refusal = _refusal(piece)
+            if not isinstance(refusal, FileRefused):
+                raise TypeError("a file that is neither read nor refused")
+            pieces.append(refusal)
+    return pieces
 
 
 def _refusal(answer: dict[str, Any]) -> Exception:

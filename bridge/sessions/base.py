@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bridge.errors import FileRefused
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -75,6 +77,17 @@ class UserSession(Protocol):
 
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Return up to `limit` bytes from `offset` of a regular file of the user's own."""
+        ...
+
+    def read_each(self, wanted: Sequence[tuple[str, int, int]]) -> list[bytes | FileRefused]:
+        """Return pieces of several files as `read` does, in one exchange.
+
+        Args:
+            wanted: path, offset and limit of each; what is asked for has to fit into one answer.
+
+        Returns:
+            For each file its piece, or why it was not read.
+        """
         ...
 
     def list(self, path: str, limit: int = 10_000) -> list[Entry]:

@@ -169,6 +169,17 @@ class TestFiles:
         assert mine.session().read(mine.path("x"), len(data)) == b""
         assert mine.session().read(mine.path("x"), 10**12) == b""
 
+    def test_several_are_read_at_once(self, mine: Way) -> None:
+        session = mine.session()
+        session.put(mine.path("x"), b"0123456789")
+        session.put(mine.path("y"), bytes(range(256)))
+        mine.here("link").symlink_to("x")
+        wanted = [("x", 2, 3), ("gone", 0, 9), ("y", 250, 99), ("link", 0, 9), ("x", 99, 9)]
+        found = session.read_each([(mine.path(name), *where) for name, *where in wanted])
+        kinds = [one.facts["kind"] if isinstance(one, FileRefused) else one for one in found]
+        assert kinds == [b"234", "missing", bytes(range(250, 256)), "refused", b""]
+        assert session.read_each([]) == []
+
     def test_its_mode_and_owner(self, mine: Way) -> None:
         mine.session().put(mine.path("x"), b"")
         mine.session().put(mine.path("y"), b"", mode=0o644)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from bridge.clock import ManualClock
 from bridge.core.statuses import ArrayStatus
 from bridge.db import Actor, Array, Database, Execution, Worker
-from bridge.harvest import Finished, Record, apply_records
+from bridge.harvest import Finished, Record, Report, apply_reports
 from bridge.sites import Limits
 from tests.factories.rows import (
     START,
@@ -39,11 +39,10 @@ class Scene:
     def apply(self, *records: Record, logs: Mapping[str, str] | None = None, **limits: int) -> None:
         """Write down what the worker reports."""
         with self.database.begin() as session:
-            apply_records(
+            apply_reports(
                 session,
                 session.get_one(Array, self.array_id),
-                session.get_one(Worker, self.worker_id),
-                records,
+                [Report(session.get_one(Worker, self.worker_id), records)],
                 logs or {},
                 Limits.model_validate(limits),
                 NOW,

@@ -64,7 +64,6 @@ def work(root, chunks, cancelled):
     deadline = Deadline({}, 3600, 0)
     array = spool.read_array()
     Worker(spool, array, identity, journal, starter, Signals(), deadline).work()
-    journal.close()
     return (folder.root / "journal" / "0.0.jsonl").read_bytes(), starter.begun
 
 

@@ -13,7 +13,7 @@ from bridge.core.statuses import ArrayStatus, WorkerStatus
 from bridge.db import Array, Execution
 from bridge.errors import CommandTimeout, ConnectFailed, FileRefused, SlurmUnavailable
 from bridge.node.journal import Fenced
-from bridge.scheduler import journals
+from bridge.scheduler import journals, reports
 from bridge.scheduler.close import GIVE_UP_AFTER, close_array, closing_tick
 from tests.unit.scheduler.world import BAD, GOOD, QUEUED, Hand, World
 
@@ -36,7 +36,7 @@ def closing(world: World, seconds: float, count: int = 1) -> bool:
 
 def submitted(world: World, count: int = 4, **actor: Any) -> list[str]:
     """Post messages and have them submitted as one array."""
-    ids = world.post(world.actor(mean_run_s=600, **actor), count)
+    ids = world.post(world.actor(**{"mean_run_s": 600} | actor), count)
     world.tick(2)
     assert world.array().status is ArrayStatus.SUBMITTED
     return ids
@@ -182,7 +182,7 @@ class TestJournals:
 
     @pytest.mark.usefixtures("small_steps")
     def test_are_read_to_the_end_however_long(self, world: World) -> None:
-        ids = submitted(world, 30)
+        ids = submitted(world, 30, mean_run_s=1)
         self.work(world)
         world.slurm.end(1, 0, "NODE_FAIL")
         close(world)
@@ -195,7 +195,7 @@ class TestJournals:
 
     @pytest.mark.usefixtures("small_steps")
     def test_are_read_to_the_end_before_a_dead_worker_is_settled(self, world: World) -> None:
-        ids = submitted(world, 30)
+        ids = submitted(world, 30, mean_run_s=1)
         self.work(world)
         for task in range(world.array().task_count):
             world.slurm.end(1, task, "NODE_FAIL")
@@ -234,13 +234,13 @@ class TestJournals:
     ) -> None:
         monkeypatch.setattr(journals, "FILES", 3)
         held: list[int] = []
-        real = journals.apply_records
+        real = reports.apply_reports
 
         def spy(*args: Any) -> None:
-            held.append(len(args[4]))
+            held.append(len(args[3]))
             real(*args)
 
-        monkeypatch.setattr(journals, "apply_records", spy)
+        monkeypatch.setattr(reports, "apply_reports", spy)
         ids = submitted(world, 8)
         hand = world.hand()
         while hand.claim():
@@ -363,7 +363,13 @@ class TestTrouble:
 
     @pytest.mark.parametrize(
         ("verb", "about"),
-        [("list", "inbox"), ("rename", ""), ("list", "journal"), ("read", ""), ("list", "claimed")],
+        [
+            ("list", "inbox"),
+            ("rename", ""),
+            ("list", "journal"),
+            ("read_each", ""),
+            ("list", "claimed"),
+        ],
     )
     def test_every_step_may_fail_and_be_repeated(self, world: World, verb: str, about: str) -> None:
         ids = submitted(world)

@@ -92,7 +92,7 @@ def test_and_slurm_forgets_what_it_acknowledged(world: World, point: str) -> Non
     check(world, ids)
 
 
-@pytest.mark.parametrize("verb", ["rename", "list", "read", "put", "remove", "mkdir"])
+@pytest.mark.parametrize("verb", ["rename", "list", "read_each", "put", "remove", "mkdir"])
 @pytest.mark.parametrize("nth", range(1, 5))
 def test_between_any_two_steps_on_files(world: World, verb: str, nth: int) -> None:
     """A worker died in the middle of its work; the scheduler dies while it tidies up."""
