@@ -64,9 +64,12 @@ def fork_keeper_of(start: Start, handles: List[int]) -> Tuple[int, socket.socket
         pid = os.fork()
         if pid == 0:
             _be_keeper(start, handles, ours, theirs)
+    except OSError:
+        ours.close()
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    theirs.close()
+        theirs.close()
     return pid, ours
 
 

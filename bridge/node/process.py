@@ -171,6 +171,7 @@ class Process:
         self.took_nothing = report["pid"] != self.keeper and not self._has_read()
         self._control.close()
         self._close_handles()
+        self.inbox.close()
         if self._usage is not None:
             self._usage.close()
         os.waitpid(self.keeper, 0)
@@ -179,8 +180,8 @@ class Process:
     def _close_handles(self) -> None:
         for handle in (self._output, self._marker):
             os.close(handle)
-        for one in (self._line, self._theirs, self.inbox):
-            one.close()
+        self._line.close()
+        self._theirs.close()
 
     def _has_read(self) -> bool:
         """Whether anything was read of the last line that was sent."""

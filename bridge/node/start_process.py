@@ -130,8 +130,7 @@ class StartProcess(StartNone):
 
     def _launch(self, message: Message, results: Results) -> Process:
         assert self._place is not None
-        inbox = ResultsSocket(self._place.path, results)
-        mounts = [(inbox.path, RESULTS_SOCKET, "ro")]
+        mounts = []
         files = [("data", container.BINARY_DATA, "ro"), ("script", dialogue.MESSAGE_FILE, "ro")]
         files += [("state", STATE_FILE, "rw")] if message.state is not None else []
         for name, target, mode in files:
@@ -144,7 +143,13 @@ class StartProcess(StartNone):
             write_state(self._file(message, "state"), message.state)
         self._has_data = False
         shared = Message("", dict(dialogue.ENVIRONMENT))
-        return Process(self._build_launch(shared, mounts), inbox, self._signals)
+        inbox = ResultsSocket(self._place.path, results)
+        mounts.append((inbox.path, RESULTS_SOCKET, "ro"))
+        try:
+            return Process(self._build_launch(shared, mounts), inbox, self._signals)
+        except OSError:
+            inbox.close()
+            raise
 
     def _ask(
         self, message: Message, log: Capture, watch: Callable[[], Optional[Ending]]

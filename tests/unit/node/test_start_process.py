@@ -530,6 +530,18 @@ def test_a_state_file_that_was_spoiled_costs_one_message(python):
     assert ran.log == "up\n7\n"
 
 
+def test_a_process_that_cannot_be_forked_costs_one_message(python, monkeypatch):
+    def fail():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fork", fail)
+        with pytest.raises(BlockingIOError):
+            python.run()
+
+    assert python.run("print('on')").log == "up\non\n"
+
+
 def test_the_shell_example_serves_both_ways(make, spool, tmp_path):
     text = (HELPERS / "serve.sh").read_text().replace("/usr/share/dict/words", str(tmp_path / "w"))
     (tmp_path / "w").write_text("one two three")
