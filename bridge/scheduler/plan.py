@@ -5,8 +5,8 @@ decided (bridge.core.plans), and written, one transaction each (bridge.scheduler
 
 A round takes as long as what it does, however much waits. Of thousands of queues those matter that
 have an array, or that a first plan, made of what little is known of each, would give one; only they
-are looked into, and the plan is made again with what was found. What is left over when a round has
-given out its share of messages is the next one's.
+are looked into, and the plan is made again with what was found. Arrays that there is no time left
+for are the next round's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from bridge.clock import monotonic_s
 from bridge.core.plans import PackingRules, Round, plan_round
 from bridge.db import Actor
 from bridge.scheduler.binding import bind_feed, record_plan, record_standing, refuse
@@ -29,8 +30,8 @@ from bridge.services.accounts import ask_again
 
 # Queues without an array that one round looks into.
 QUEUES_AT_ONCE = 100
-# Messages after which a round makes no further array.
-MESSAGES_AT_ONCE = 5_000
+# After so long a round makes no further array, seconds.
+PLANS_S = 0.3
 # For so long a queue is not looked into whose messages could not run, where many others wait.
 BARRED = timedelta(seconds=5)
 
@@ -128,7 +129,7 @@ def _record_plans(
 ) -> list[str | None]:
     """Write the new arrays, those of the actors that have waited longest first."""
     tokens = []
-    count = 0
+    until = monotonic_s() + PLANS_S
     for plan in todo.plans:
         key = (plan.actor_id, plan.username)
         if key not in queues.recipes:
@@ -136,7 +137,6 @@ def _record_plans(
         with context.database.begin() as session:
             tokens.append(record_plan(session, context, plan, now))
         context.memory.note_served(key, now)
-        count += plan.message_count
-        if count >= MESSAGES_AT_ONCE:
+        if monotonic_s() >= until:
             break
     return tokens

@@ -21,7 +21,7 @@ from tests.bench.machine import read_machine, read_versions
 from tests.bench.table import RESULTS, text_table
 from tests.clients.environments import ROOT, ensure_environment
 
-PARTS = ("posting", "peers", "latency", "sleep", "hundred_thousand")
+PARTS = ("posting", "peers", "latency", "sleep", "backlog", "hundred_thousand")
 
 
 def main() -> None:

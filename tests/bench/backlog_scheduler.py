@@ -1,7 +1,7 @@
 """The scheduler of `tests.bench.backlog`, in a process of its own: rounds under a long backlog.
 
-``python -m tests.bench.backlog_scheduler <folder> <database URL> <seconds>`` prints JSON: what each
-round took, the slowest of each other tick, the most memory that the process had, and how many
+``python -m tests.bench.backlog_scheduler <site.toml> <database URL> <seconds>`` prints JSON: what
+each round took, the slowest of each other tick, the most memory that the process had, and how many
 messages were given to workers and came to an end. Slurm is the one in memory; agents, spools and
 journals are real. Workers are moved by hand, between rounds and outside of what is measured.
 """
@@ -30,26 +30,12 @@ from bridge.scheduler.users import users_tick
 from bridge.sessions import SessionPool
 from bridge.sessions.openers import local_opener
 from bridge.sessions.program import AgentProgram
-from bridge.sites import Site
-from tests.factories.sites import make_site
-from tests.unit.scheduler.world import Hand, World
+from bridge.sites import load_site
+from tests.unit.scheduler.world import Hand, World, finished
 
 ROUND_S = 0.5
 OTHERS_EVERY = 10  # rounds
-# Messages that each worker ends between two rounds, and workers of the cluster.
-MESSAGES_EACH = 4
-WORKERS = 50
-
-
-def backlog_site(folder: Path) -> Site:
-    """Return the site that the scheduler and the API of this measurement share."""
-    cluster = {
-        "spool": f"{folder}/spool/{{username}}",
-        "image_cache": f"{folder}/images",
-        "max_workers": WORKERS,
-        "linger_s": 1,
-    }
-    return make_site(folder, clusters={"alpha": cluster})
+MESSAGES_EACH = 4  # that each worker ends between two rounds
 
 
 class Workers:
@@ -75,7 +61,8 @@ class Workers:
                 hand.leave("stop")
                 return False
             if hand.todo or hand.claim() is not None:
-                hand.do_next()
+                began = time.time() - ROUND_S / MESSAGES_EACH
+                hand.journal.write(finished(hand.begin(), began))
         return True
 
 
@@ -115,11 +102,11 @@ def _counts(database: Database) -> dict[str, int]:
 
 def main() -> None:
     """Go round for some seconds, and print what that took."""
-    folder, database_url, seconds = sys.argv[1:]
+    site_file, database_url, seconds = sys.argv[1:]
     database, clock = Database(database_url), SystemClock()
     program = AgentProgram()
     sessions = SessionPool(local_opener(program.argv(sys.executable)))
-    world = World(backlog_site(Path(folder)), database, clock, sessions)  # type: ignore[arg-type]
+    world = World(load_site(Path(site_file)), database, clock, sessions)  # type: ignore[arg-type]
     loop = SchedulerLoop([world.context], SchedulerLease(database, clock))
     workers, others = Workers(world), _other_ticks(world)
     rounds: list[float] = []

@@ -81,7 +81,10 @@ def _measure(folder: Path, url: str) -> dict[tuple[str, str], float]:
     token = sign_token(tenant, "PHYSICS", "alice", ("Internal/everyone",), 86_400, SystemClock())
     requests = _requests(token)
     rates: dict[tuple[str, str], list[float]] = {key: [] for key in requests}
-    with _served("bridge", site_file, url) as ours, _served("bare", site_file, url) as bare:
+    with (
+        served("bridge", site_file, _with_actor("bridge", url)) as (ours, _),
+        served("bare", site_file, _with_actor("bare", url)) as (bare, _),
+    ):
         ports = {"bridge": ours, "bare": bare}
         for kind, what in requests:  # warm up
             post_for(ports[kind], requests[kind, what], 0.5, THREADS)
@@ -105,9 +108,8 @@ def _requests(token: str) -> dict[tuple[str, str], bytes]:
 
 
 @contextmanager
-def _served(kind: str, site_file: Path, url: str) -> Iterator[int]:
-    """Serve one of the applications, with a database of its own; give its port."""
-    url = _own_database(kind, url)
+def served(kind: str, site_file: Path, url: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Serve one of the applications over the database `url`; give its port and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -115,14 +117,24 @@ def _served(kind: str, site_file: Path, url: str) -> Iterator[int]:
     process = subprocess.Popen(argv)
     try:
         _wait_for(process, port)
-        yield port
+        yield port, process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
-def _own_database(kind: str, url: str) -> str:
+def _with_actor(kind: str, url: str) -> str:
     """Make a database with the tables and the one actor; return its URL."""
+    url = own_database(kind, url)
+    database = Database(url)
+    with database.begin() as session:
+        add_actor(session, id=ACTOR)
+    database.close()
+    return url
+
+
+def own_database(kind: str, url: str) -> str:
+    """Make a database with the tables; return its URL."""
     if url.startswith("sqlite"):
         url = url.format(kind)
     else:
@@ -133,8 +145,6 @@ def _own_database(kind: str, url: str) -> str:
         url = url.replace("/postgres?", f"/{kind}?")
     database = Database(url)
     Base.metadata.create_all(database.engine)
-    with database.begin() as session:
-        add_actor(session, id=ACTOR)
     database.close()
     return url
 

@@ -73,11 +73,12 @@ def test_who_may_not_run_takes_nobody_s_place(many: World) -> None:
     assert many.statuses(waiting) == [QUEUED]
 
 
-def test_a_round_gives_out_so_many_messages(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MESSAGES_AT_ONCE", 4)
-    post_all(many, 2)
-    plan_tick(many.context)
-    assert many.queued() == 2 * ACTORS - 4
+def test_a_round_stops_when_its_time_is_over(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "PLANS_S", 0)
+    actors = [actor.id for actor in post_all(many)]
+    for served in (1, 2, 3):
+        assert len(plan_tick(many.context)) == 1
+        assert sorted(planned_actors(many)) == sorted(actors[:served])
 
 
 def test_why_they_wait_is_shown_in_pieces(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
