@@ -45,6 +45,10 @@ def _read_type(value: object) -> str:
     return str(value)
 
 
+# Abaco's hint of an actor whose users wait for its answers: one of its workers is kept for longer.
+SYNC_HINT = "sync"
+
+
 def _read_hints(value: object) -> list[str]:
     hints = read.read_texts(value)
     for hint in hints:

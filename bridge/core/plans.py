@@ -360,7 +360,8 @@ def _left_to_grow(arrays: Sequence[Live], tasks: int) -> float:
 def _feed(queue: Waiting, arrays: Sequence[Live], done: Round) -> int:
     """Give messages to arrays that run, those with the least to do first; return how many."""
     left = queue.count
-    each = 1 + math.ceil(AHEAD_S / queue.each_s)
+    # None waits behind a long one: it would start sooner at whichever worker is free first.
+    each = math.ceil(AHEAD_S / queue.each_s) + (queue.each_s < AHEAD_S)
     for live in sorted(arrays, key=lambda a: (a.open_count / max(1, a.workers), a.array_id)):
         ahead = min(each * live.workers, MOST_OUT)
         count = min(left, live.room, ahead - live.open_count)

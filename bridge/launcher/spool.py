@@ -6,9 +6,10 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from bridge.core.actors import SYNC_HINT
 from bridge.core.messages import BINARY, CRON_NAME
 from bridge.core.slots import array_layout
 from bridge.db import Actor, Array, Execution, Image, Message
@@ -42,7 +43,7 @@ def build_array_json(
     shape = build_shape(array, actor, image, cluster, limits, mounts)
     own = {
         "array": array.id,
-        "idle_timeout_s": _idle_timeout_s(array, cluster),
+        "idle_timeout_s": _idle_timeout_s(array, actor, cluster),
         "workers": array.task_count,
         "slots": array_layout(array.task_count, array.request).slots,
     }
@@ -97,14 +98,22 @@ def build_fingerprint(shape: Mapping[str, Any], array: Array, actor: Actor) -> s
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _idle_timeout_s(array: Array, cluster: Cluster) -> float:
+def patience_s(cluster: Cluster, hints: Collection[str]) -> float:
+    """Return how long one idle worker of an actor with these hints waits, seconds."""
+    if SYNC_HINT in hints:
+        return max(cluster.idle_timeout_s, cluster.sync_idle_timeout_s)
+    return cluster.idle_timeout_s
+
+
+def _idle_timeout_s(array: Array, actor: Actor, cluster: Cluster) -> float:
     """Return how long a worker waits if nobody tells it to leave.
 
     The scheduler does, after the site's own time; this is for one that is not there.
     """
     if array.is_standing:
         return cluster.standing_timeout_s + IDLE_MARGIN_S
-    return cluster.idle_timeout_s + IDLE_MARGIN_S if cluster.idle_timeout_s else 0
+    own_s = patience_s(cluster, actor.hints)
+    return own_s + IDLE_MARGIN_S if own_s else 0
 
 
 def _environment(actor: Actor) -> dict[str, str]:

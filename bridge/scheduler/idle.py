@@ -26,6 +26,7 @@ from bridge.db import IS_OPEN, Actor, Array, ArrayTask, Execution, Worker
 from bridge.errors import SessionError, SlurmError
 from bridge.harvest import has_open, requeue
 from bridge.launcher.context import job_name
+from bridge.launcher.spool import patience_s
 from bridge.scheduler.close import close_array
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.inbox import bound_chunks, order_stop, take_back
@@ -54,11 +55,17 @@ def idle_tick(context: ClusterContext) -> None:
         ]
         tasks = find_live_tasks(session, arrays)
         cramped = _read_cramped(session, context) if arrays else set()
+        of_arrays = Actor.id.in_({array.actor_id for array in arrays})
+        rows = session.execute(select(Actor.id, Actor.hints).where(of_arrays))
+        hints = {row.id: row.hints for row in rows}
     for array in arrays:
         try:
             if array.leaving_at is None:
+                waits_s = _waits_s(context, array, hints[array.actor_id])
+                if array.login in cramped and not array.is_standing:
+                    waits_s = min(waits_s, CRAMPED_IDLE_S)
                 is_over = array.drain_requested or _is_over(
-                    context, array, tasks[array.id], is_cramped=array.login in cramped
+                    context, array, tasks[array.id], waits_s
                 )
                 if not is_over or not start_leaving(
                     context, array.id, with_open=array.drain_requested
@@ -93,18 +100,21 @@ def _read_cramped(session: Session, context: ClusterContext) -> set[str]:
     return set(session.scalars(query))
 
 
+def _waits_s(context: ClusterContext, array: Array, hints: Sequence[str]) -> float:
+    """Return how long a worker of the array is kept with nothing to do."""
+    if array.is_standing:
+        return context.cluster.standing_timeout_s
+    return patience_s(context.cluster, hints)
+
+
 def _is_over(
-    context: ClusterContext, array: Array, tasks: Sequence[LiveTask], *, is_cramped: bool
+    context: ClusterContext, array: Array, tasks: Sequence[LiveTask], waits_s: float
 ) -> bool:
     """Whether the array has had nothing to do for long enough; meanwhile one worker waits."""
-    now, cluster = context.clock.now(), context.cluster
+    now = context.clock.now()
     joined = [task for task in tasks if task.worker is not None and not task.is_leaving]
-    if array.is_standing:
-        patience_s = cluster.standing_timeout_s
-    else:
-        patience_s = cluster.idle_timeout_s if joined else 0.0
-        if is_cramped:
-            patience_s = min(patience_s, CRAMPED_IDLE_S)
+    if not joined and not array.is_standing:
+        waits_s = 0.0
     if array.idle_since is None:
         with context.database.begin() as session:
             row = session.get_one(Array, array.id, with_for_update=True)
@@ -115,7 +125,7 @@ def _is_over(
                 for task in tasks:
                     if not joined or task.slurm_task != joined[0].slurm_task:
                         request_leave(session, task, now)
-    return now - (array.idle_since or now) >= timedelta(seconds=patience_s)
+    return now - (array.idle_since or now) >= timedelta(seconds=waits_s)
 
 
 def start_leaving(context: ClusterContext, array_id: str, *, with_open: bool = False) -> bool:

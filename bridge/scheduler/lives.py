@@ -120,7 +120,7 @@ def takes_more(cluster: Cluster, array: Array, recipe: Recipe) -> bool:
     """Return whether the array may ever be given more messages that are run so."""
     return (
         not _is_going(array)
-        and (array.is_standing or cluster.idle_timeout_s > 0)
+        and (array.is_standing or recipe.patience_s > 0)
         and array.message_count < cluster.max_messages_per_array
         and array.chunk_count < MAX_CHUNKS
         and array.fingerprint == recipe.fingerprint

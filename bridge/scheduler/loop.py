@@ -37,6 +37,7 @@ from bridge.scheduler.pulls import Pulls
 from bridge.scheduler.renew import renew_contexts
 from bridge.scheduler.stop import cancel_tick, stop_tick
 from bridge.scheduler.submit import due_arrays, submit_array
+from bridge.scheduler.surplus import surplus_tick
 from bridge.scheduler.users import users_tick
 from bridge.scheduler.watch import watch_tick
 from bridge.sites import Site
@@ -234,6 +235,7 @@ def plan_and_feed(context: ClusterContext) -> None:
 def settle_arrays(context: ClusterContext) -> None:
     """Bring arrays to their end."""
     idle_tick(context)
+    surplus_tick(context)
     leave_tick(context)
     closing_tick(context)
 

@@ -9,7 +9,7 @@ from typing import Any
 from bridge.core.batch import KEYS
 from bridge.db import Actor, Array, Image
 from bridge.launcher import build_array_json, build_request
-from bridge.launcher.spool import build_fingerprint, build_shape
+from bridge.launcher.spool import build_fingerprint, build_shape, patience_s
 from bridge.scheduler.context import ClusterContext
 from bridge.services.accounts import Account
 from bridge.services.batch import check_batch, rules_of
@@ -25,10 +25,12 @@ class Recipe:
     Attributes:
         request: of Slurm, see `bridge.launcher.request`.
         fingerprint: the same for two arrays when a message may go to either.
+        patience_s: how long an idle worker waits for more; 0: none does.
     """
 
     request: dict[str, Any]
     fingerprint: str
+    patience_s: float
 
 
 def read_recipe(
@@ -58,7 +60,8 @@ def read_recipe(
     mounts = user_mounts(context, actor, username, account)
     limits = context.site.limits
     shape = build_shape(array, actor, image, context.cluster, limits, mounts)
-    return Recipe(request, build_fingerprint(shape, array, actor))
+    waits_s = patience_s(context.cluster, actor.hints)
+    return Recipe(request, build_fingerprint(shape, array, actor), waits_s)
 
 
 def build_array(

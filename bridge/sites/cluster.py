@@ -146,6 +146,10 @@ class Cluster(Table):
     standing_timeout_s: float = Field(
         600.0, ge=0, description="The same for the workers that an admin asked for."
     )
+    sync_idle_timeout_s: float = Field(
+        600.0, ge=0, description="The same as `idle_timeout_s` for actors with the hint `sync`, "
+        "whose users wait for answers; the longer of the two counts."
+    )  # fmt: skip
     linger_s: float = Field(
         0.2, ge=0, description="Messages for an actor without workers wait until none has come for "
         "so long, or for ten times that, so that a burst begins as one array, seconds."

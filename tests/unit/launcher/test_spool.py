@@ -43,7 +43,7 @@ def build(config: dict[str, Any] | None, **actor: Any) -> Any:
     }  # fmt: skip
     mounts = actor.get("mounts", [])
     document = build_array_json(
-        ARRAY, Actor(**values | actor), Image(config=config), CLUSTER, Limits(), mounts
+        ARRAY, Actor(hints=[], **values | actor), Image(config=config), CLUSTER, Limits(), mounts
     )
     return parse_array(json.loads(document))
 
@@ -144,17 +144,25 @@ def test_what_another_place_makes_of_it(array: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cluster", "is_standing", "expected_s"),
-    [({}, False, 90), ({}, True, 660), ({"idle_timeout_s": 0}, False, 0)],
+    ("cluster", "is_standing", "hints", "expected_s"),
+    [
+        ({}, False, ["fast"], 90),
+        ({}, True, [], 660),
+        ({"idle_timeout_s": 0}, False, [], 0),
+        ({"idle_timeout_s": 0}, False, ["fast", "sync"], 660),
+        ({"sync_idle_timeout_s": 0}, False, ["sync"], 90),
+    ],
 )
 def test_a_worker_waits_a_while_longer_than_the_bridge_lets_it(
-    cluster: dict[str, Any], is_standing: bool, expected_s: float
+    cluster: dict[str, Any], is_standing: bool, hints: list[str], expected_s: float
 ) -> None:
     array = Array(
         id="x", sif_path="/x", username="alice", is_standing=is_standing, request=REQUEST,
         task_count=1,
     )  # fmt: skip
-    actor = Actor(id="a", tenant="T", image="i", default_environment={}, batch={"reuse": None})
+    actor = Actor(
+        id="a", tenant="T", image="i", default_environment={}, batch={"reuse": None}, hints=hints
+    )
     site = CLUSTER.model_copy(update=cluster)
     document = json.loads(build_array_json(array, actor, Image(config={}), site, Limits(), []))
     assert document["idle_timeout_s"] == expected_s
