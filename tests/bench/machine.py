@@ -10,8 +10,6 @@ from pathlib import Path
 
 from bridge.sandbox.host import read_memory_mib
 
-REQUIREMENTS = Path(__file__).parent / "peers" / "requirements.txt"
-
 
 def read_machine() -> dict[str, str | int]:
     """Return cores, memory (MiB), processor and kernel."""
@@ -30,7 +28,7 @@ def parse_model(cpuinfo: str) -> str:
 
 
 def read_versions() -> dict[str, str]:
-    """Return the versions that are known before anything is measured."""
+    """Return the versions of the bridge, of this Python and of the kernel."""
     return {
         "bridge": metadata.version("abaco-bridge"),
         "python": platform.python_version(),

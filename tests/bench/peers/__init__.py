@@ -24,7 +24,7 @@ from typing import Any
 from tests.bench.peers.loops import measure_bare, measure_forks, measure_limit, measure_loop
 from tests.bench.peers.ours import measure_bridge
 from tests.bench.peers.rates import Rate, divide
-from tests.bench.peers.stage import NODES, SLOTS, Stage, bring_classifier, staged
+from tests.bench.peers.stage import NODES, SLOTS, Stage, bring_classifier, read_versions, staged
 from tests.bench.peers.workloads import WORKLOADS, Workload
 
 Measure = Callable[[Stage, Workload, float], dict[str, Rate]]
@@ -109,7 +109,9 @@ def measure() -> tuple[dict[str, float], dict[str, Any]]:
                 of_workload.update(found)
                 for name, rate in found.items():
                     print(f"{workload.name:8} {name:16} {rate.per_s:10.2f}/s  {rate.figures()}")
+        versions = read_versions(stage.sandbox)
     figures = {
+        "versions": versions,
         "slots": SLOTS,
         "nodes": NODES,
         "rates": {

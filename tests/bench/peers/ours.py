@@ -14,6 +14,7 @@ from tests.bench.peers.rates import Rate, measure_rate
 from tests.bench.peers.stage import SLOTS, Stage, compare_labels
 from tests.bench.peers.workloads import DIGITS, Workload
 
+FIRST = {"none": 16, "image": 200, "process": 1000}  # messages of the first try
 AT_ONCE = 5000  # messages of one batch
 MOST = 50_000
 POLL_S = 0.25
@@ -112,7 +113,7 @@ def measure_bridge(
     bridge = Bridge(stage, workload, reuse)
     bridge.wait_idle()
     start_s = bridge.run(SLOTS)
-    warm = measure_rate(bridge.run, 16, aim_s, MOST)
+    warm = measure_rate(bridge.run, FIRST[reuse], aim_s, MOST)
     rates = {reuse: Rate(warm.count, warm.seconds, start_s, bridge.workers_per_s)}
     if from_idle:
         bridge.wait_idle()

@@ -28,6 +28,7 @@ NODES = 2
 HERE = Path(__file__).parent
 PEERS = "/work/.peers"
 PLACE = f"/work/{USER}/bench"
+LIBRARIES = ("submitit", "parsl", "dask-jobqueue", "distributed", "hyperqueue", "parallel")
 BINDS = (
     (f"/scratch/{USER}", "/scratch", "rw"),
     (f"/work/{USER}", "/work", "rw"),
@@ -118,6 +119,7 @@ def compare_labels(found: Mapping[str, str], expected: Mapping[str, str], who: s
 def staged(name: str, workloads: Sequence[Workload], say: Callable[[str], None]) -> Iterator[Stage]:
     """Bring the sandbox up with all that the contenders need; take it down in the end."""
     sandbox = Sandbox(name)
+    sandbox.down()  # a bridge that an earlier run left there may be an older one
     sandbox.up(nodes=NODES, port=0, say=say)
     try:
         service = BridgeService(sandbox)
@@ -180,6 +182,24 @@ def prepare(stage: Stage, workload: Workload, say: Callable[[str], None]) -> Non
     if workload is DIGITS:
         stage.labels = classify(stage)
     say(f"  {workload.name}: ready")
+
+
+def read_versions(sandbox: Sandbox) -> dict[str, str]:
+    """Return the versions of what ran on the nodes: Slurm, Apptainer, Python and the peers."""
+    node = sandbox.nodes[0]
+    commands = {"slurm": "slurmd -V", "apptainer": "apptainer --version", "python": "python3 -V"}
+    said = {
+        name: sandbox.run(node, command.split()).stdout.split()[-1]
+        for name, command in commands.items()
+    }
+    listed = sandbox.run(node, ["cat", f"{PEERS}/versions"]).stdout
+    return said | parse_versions(listed)
+
+
+def parse_versions(listed: str) -> dict[str, str]:
+    """Return the peers' versions in lines of ``name==version`` that name much besides."""
+    versions = dict(line.split("==", 1) for line in listed.splitlines() if "==" in line)
+    return {name: versions[name] for name in LIBRARIES}
 
 
 def push_image(sandbox: Sandbox, workload: Workload, say: Callable[[str], None]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.peers import CONTENDERS, choose
 from tests.bench.peers.ours import rate_of_rows
-from tests.bench.peers.stage import compare_labels
+from tests.bench.peers.stage import LIBRARIES, compare_labels, parse_versions
 from tests.bench.peers.workloads import WORKLOADS, build_line
 
 
@@ -50,3 +50,8 @@ def test_the_workers_rate_is_from_first_start_to_last_end() -> None:
         {"startTime": "2026-11-21T06:00:00.500000", "finishTime": "2026-11-21T06:00:04.500000"},
     ]
     assert rate_of_rows(rows) == 0.5
+
+
+def test_the_peers_versions_are_named() -> None:
+    listed = "".join(f"{name}==1.{at}\n" for at, name in enumerate(LIBRARIES)) + "pip==25\n"
+    assert parse_versions(listed) == {name: f"1.{at}" for at, name in enumerate(LIBRARIES)}
