@@ -1,11 +1,12 @@
 """Runs the measurements, or those that are named, and writes build/bench.json.
 
 ``python -m tests.bench [part ...]``; a part is a module of this folder with a function `measure`
-that returns (ratios, figures). A part that is not measured keeps its old figures; so does, within a
-part, what it did not measure this time. Beside bench.json lie bench.txt, the table, and bench.png.
+that returns (ratios, figures). Where parts are named, bench.json keeps what it has of others, and
+of these what they did not measure this time; where none is, it begins anew. Beside it lie
+bench.txt, the table, and bench.png.
 
 bench.json has ``ratios`` (names and targets are in targets.py), ``figures``, ``versions`` and
-``machine``.
+``machine``. The exit code is 1 where ``failed`` of the figures has anything.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ PARTS = ("posting", "peers", "latency", "sleep", "backlog", "hundred_thousand")
 
 def main() -> None:
     """Measure, print and write down."""
-    named = sys.argv[1:] or PARTS
+    named = sys.argv[1:]
     unknown = sorted(set(named) - set(PARTS))
     if unknown:
         raise SystemExit(f"no part {', '.join(unknown)}; expected some of: {', '.join(PARTS)}")
-    report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for part in named:
+    report: dict[str, Any] = {}
+    if named and RESULTS.exists():
+        report = json.loads(RESULTS.read_text())
+        report.get("figures", {}).pop("failed", None)
+    for part in named or PARTS:
         print(f"--- {part}")
         ratios, figures = importlib.import_module(f"tests.bench.{part}").measure()
         versions = {**read_versions(), **figures.pop("versions", {})}
@@ -43,6 +47,9 @@ def main() -> None:
     RESULTS.with_suffix(".txt").write_text(table + "\n")
     print(table)
     draw(RESULTS, RESULTS.with_suffix(".png"))
+    failed = report["figures"].get("failed")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def draw(results: Path, picture: Path) -> None:

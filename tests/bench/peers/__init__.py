@@ -12,6 +12,7 @@ each time (the array, `sbatch`, submitit) is compared with the bridge from an id
 messages follows from how fast they go: about `BENCH_SECONDS` a measurement.
 
 Environment: `PEERS` (contenders) and `WORKLOADS` name what alone is to be measured, words apart;
+every contender can be named for every workload, though by default not all are measured with each.
 `BENCH_SECONDS` is 10 unless it is given.
 """
 
@@ -21,11 +22,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bridge.errors import SandboxError
 from tests.bench.peers.loops import measure_bare, measure_forks, measure_limit, measure_loop
 from tests.bench.peers.ours import measure_bridge
 from tests.bench.peers.rates import Rate, divide
 from tests.bench.peers.stage import NODES, SLOTS, Stage, bring_classifier, read_versions, staged
-from tests.bench.peers.workloads import WORKLOADS, Workload
+from tests.bench.peers.workloads import DIGITS, TRUE, WORKLOADS, Workload
 
 Measure = Callable[[Stage, Workload, float], dict[str, Rate]]
 
@@ -44,8 +46,9 @@ def _driven(name: str, driver: str, **more: Any) -> Measure:
     return measure
 
 
-def _bridge(reuse: str, *, from_idle: bool = False) -> Measure:
+def _bridge(reuse: str) -> Measure:
     def measure(stage: Stage, workload: Workload, aim_s: float) -> dict[str, Rate]:
+        from_idle = reuse == "image" and workload in (TRUE, DIGITS)  # those that are divided
         return measure_bridge(stage, workload, reuse, aim_s, from_idle=from_idle)
 
     return measure
@@ -57,61 +60,64 @@ def _parsl_function(stage: Stage, workload: Workload, aim_s: float) -> dict[str,
     return _driven("parsl_function", "by_parsl", mode="function", **more)(stage, workload, aim_s)
 
 
-LOOP = {
+# Beside every workload; `forks` is of none, and what stays only of the digits.
+CONTENDERS: dict[str, Measure] = {
+    "forks": _alone("forks", measure_forks),
     "limit": _alone("limit", measure_limit),
+    "bare": _alone("bare", measure_bare),
     "loop": _alone("loop", measure_loop),
-}
-SLURM = {
     "array": _driven("array", "by_slurm", mode="array"),
     "sbatch": _driven("sbatch", "by_slurm", mode="sbatch"),
-}
-KEPT = {
     "submitit": _driven("submitit", "by_submitit"),
     "parsl": _driven("parsl", "by_parsl", mode="command"),
+    "parsl_function": _parsl_function,
     "dask": _driven("dask", "by_dask"),
     "parallel": _driven("parallel", "by_allocation", mode="parallel"),
     "hyperqueue": _driven("hyperqueue", "by_allocation", mode="hyperqueue"),
+    "none": _bridge("none"),
+    "image": _bridge("image"),
+    "process": _bridge("process"),
 }
-CONTENDERS: dict[str, dict[str, Measure]] = {
-    "true": {
-        "forks": _alone("forks", measure_forks),
-        **LOOP,
-        **SLURM,
-        **KEPT,
-        "none": _bridge("none"),
-        "image": _bridge("image", from_idle=True),
-    },
-    "python": {**LOOP, "image": _bridge("image")},
-    "digits": {
-        "bare": _alone("bare", measure_bare),
-        **LOOP,
-        "array": SLURM["array"],
-        "parsl_function": _parsl_function,
-        "none": _bridge("none"),
-        "image": _bridge("image", from_idle=True),
-        "process": _bridge("process"),
-    },
-    "sleep": {"loop": LOOP["loop"], "image": _bridge("image")},
-}
+STAYS = ("bare", "parsl_function", "process")
+# What is measured where nobody says: all ratios, and what the rest of the time allows.
+DEFAULT: dict[str, tuple[str, ...]] = {
+    "true": tuple(name for name in CONTENDERS if name not in STAYS),
+    "python": ("limit", "loop", "array", "hyperqueue", "image"),
+    "digits": (
+        "limit", "bare", "loop", "array", "parsl_function", "hyperqueue", "none", "image",
+        "process",
+    ),
+    "sleep": ("loop", "array", "hyperqueue", "image"),
+}  # fmt: skip
 
 
 def measure() -> tuple[dict[str, float], dict[str, Any]]:
-    """Return (ratios, figures): figures of rates are by workload and contender."""
+    """Return (ratios, figures): figures of rates are by workload and contender.
+
+    What fails is told in ``failed``, and the others go on.
+    """
     aim_s = float(os.environ.get("BENCH_SECONDS") or 10)
-    contenders = choose(_words("PEERS"), _words("WORKLOADS"))
-    workloads = [one for one in WORKLOADS if one.name in contenders]
-    rates: dict[str, dict[str, Rate]] = {}
+    chosen = choose(_words("PEERS"), _words("WORKLOADS"))
+    workloads = [one for one in WORKLOADS if one.name in chosen]
+    rates: dict[str, dict[str, Rate]] = {workload.name: {} for workload in workloads}
+    failed: dict[str, str] = {}
     with staged("bench", workloads, print) as stage:
         for workload in workloads:
-            of_workload = rates.setdefault(workload.name, {})
-            for measure_one in contenders[workload.name].values():
-                found = measure_one(stage, workload, aim_s)
-                of_workload.update(found)
-                for name, rate in found.items():
-                    print(f"{workload.name:8} {name:16} {rate.per_s:10.2f}/s  {rate.figures()}")
+            for name in chosen[workload.name]:
+                try:
+                    found = CONTENDERS[name](stage, workload, aim_s)
+                except (SandboxError, RuntimeError) as error:
+                    failed[f"{workload.name} {name}"] = str(error)
+                    print(f"{workload.name:8} {name:16} failed: {error}")
+                    stage.clear()
+                    continue
+                rates[workload.name].update(found)
+                for each, rate in found.items():
+                    print(f"{workload.name:8} {each:16} {rate.per_s:10.2f}/s  {rate.figures()}")
         versions = read_versions(stage.sandbox)
     figures = {
         "versions": versions,
+        "failed": failed,
         "slots": SLOTS,
         "nodes": NODES,
         "rates": {
@@ -122,16 +128,15 @@ def measure() -> tuple[dict[str, float], dict[str, Any]]:
     return divide(rates), figures
 
 
-def choose(peers: Sequence[str], workloads: Sequence[str]) -> dict[str, dict[str, Measure]]:
-    """Return the contenders by workload: those that are named, all where none is.
+def choose(peers: Sequence[str], workloads: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the contenders by workload, in order: those that are named, else the usual ones.
 
     Raises:
         SystemExit: a name is unknown.
     """
-    known = {name for found in CONTENDERS.values() for name in found}
     for what, named, expected in (
-        ("PEERS", peers, known),
-        ("WORKLOADS", workloads, set(CONTENDERS)),
+        ("PEERS", peers, set(CONTENDERS)),
+        ("WORKLOADS", workloads, set(DEFAULT)),
     ):
         unknown = sorted(set(named) - expected)
         if unknown:
@@ -140,8 +145,13 @@ def choose(peers: Sequence[str], workloads: Sequence[str]) -> dict[str, dict[str
                 f" {', '.join(unknown)}"
             )
     return {
-        workload: {name: one for name, one in found.items() if not peers or name in peers}
-        for workload, found in CONTENDERS.items()
+        workload: tuple(
+            name
+            for name in CONTENDERS
+            if (name in peers if peers else name in usual)
+            and (workload == DIGITS.name or name not in STAYS)
+        )
+        for workload, usual in DEFAULT.items()
         if not workloads or workload in workloads
     }
 

@@ -14,7 +14,7 @@ from tests.bench.peers.rates import Rate, measure_rate
 from tests.bench.peers.stage import SLOTS, Stage, compare_labels
 from tests.bench.peers.workloads import DIGITS, Workload
 
-FIRST = {"none": 16, "image": 200, "process": 1000}  # messages of the first try
+FIRST = {"none": 16, "image": 100, "process": 1000}  # messages of the first try
 AT_ONCE = 5000  # messages of one batch
 MOST = 50_000
 POLL_S = 0.25
@@ -54,7 +54,10 @@ class Bridge:
     def wait_idle(self) -> None:
         """Wait until no worker is left."""
         queue = ["squeue", "--noheader", "--format=%i"]
+        end = time.monotonic() + TIMEOUT_S
         while self._stage.sandbox.run("login", queue).stdout.strip():
+            if time.monotonic() > end:
+                raise RuntimeError(f"bridge, {self.reuse}: workers stay for {TIMEOUT_S:.0f} s")
             time.sleep(0.5)
 
     def stop(self) -> None:
@@ -111,14 +114,16 @@ def measure_bridge(
     ``<reuse>`` is with workers that stay, from the POST on; ``<reuse>_idle`` begins with none.
     """
     bridge = Bridge(stage, workload, reuse)
-    bridge.wait_idle()
-    start_s = bridge.run(SLOTS)
-    warm = measure_rate(bridge.run, FIRST[reuse], aim_s, MOST)
-    rates = {reuse: Rate(warm.count, warm.seconds, start_s, bridge.workers_per_s)}
-    if from_idle:
+    try:
         bridge.wait_idle()
-        rates[f"{reuse}_idle"] = Rate(
-            warm.count, bridge.run(warm.count), workers_per_s=bridge.workers_per_s
-        )
-    bridge.stop()
+        start_s = bridge.run(SLOTS)
+        warm = measure_rate(bridge.run, FIRST[reuse], aim_s, MOST)
+        rates = {reuse: Rate(warm.count, warm.seconds, start_s, bridge.workers_per_s)}
+        if from_idle:
+            bridge.wait_idle()
+            seconds = bridge.run(warm.count)
+            idle = Rate(warm.count, seconds, workers_per_s=bridge.workers_per_s)
+            rates[f"{reuse}_idle"] = idle
+    finally:
+        bridge.stop()
     return rates

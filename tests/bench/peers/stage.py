@@ -86,6 +86,10 @@ class Stage:
         self.client.wait_ready(actor)
         return actor
 
+    def clear(self) -> None:
+        """End what a contender that failed left in Slurm."""
+        self.sandbox.run("login", ["scancel", f"--user={USER}"])
+
     def check_labels(self, workload: Workload, who: str) -> None:
         """See that every picture that was classified got its label, and forget the outputs.
 

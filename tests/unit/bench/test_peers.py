@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.peers import CONTENDERS, choose
+from tests.bench.peers import DEFAULT, choose
 from tests.bench.peers.ours import rate_of_rows
+from tests.bench.peers.rates import DIVIDED, FRESH, PEERS
 from tests.bench.peers.stage import LIBRARIES, compare_labels, parse_versions
-from tests.bench.peers.workloads import WORKLOADS, build_line
+from tests.bench.peers.workloads import build_line
 
 
 def test_the_line_is_the_workers_own_less_its_shim() -> None:
@@ -19,9 +20,17 @@ def test_the_line_is_the_workers_own_less_its_shim() -> None:
 
 
 def test_contenders_can_be_named() -> None:
-    assert choose([], []) == CONTENDERS
-    chosen = choose(["loop", "array"], ["digits"])
-    assert {name: set(found) for name, found in chosen.items()} == {"digits": {"loop", "array"}}
+    assert choose([], []) == DEFAULT
+    assert choose(["array", "loop", "bare"], ["digits", "true"]) == {
+        "true": ("loop", "array"),
+        "digits": ("bare", "loop", "array"),
+    }
+
+
+def test_all_that_ratios_need_is_measured_where_nobody_says() -> None:
+    for workload, mode, peer in DIVIDED.values():
+        assert {mode, peer} <= set(DEFAULT[workload])
+    assert {*PEERS, *FRESH} <= set(DEFAULT["true"])
 
 
 def test_an_unknown_name_is_told() -> None:
@@ -29,10 +38,6 @@ def test_an_unknown_name_is_told() -> None:
         choose(["lop"], [])
     with pytest.raises(SystemExit, match="WORKLOADS"):
         choose([], ["lop"])
-
-
-def test_contenders_are_of_workloads_that_exist() -> None:
-    assert set(CONTENDERS) == {workload.name for workload in WORKLOADS}
 
 
 def test_labels_must_be_the_classifiers_own() -> None:
