@@ -107,9 +107,11 @@ def _rates_block(report: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _about(report: Mapping[str, Any]) -> str:
-    machine, versions = report.get("machine", {}), report.get("versions", {})
-    on = f"{machine.get('cores', '?')} cores of {machine.get('cpu', '?')}"
-    memory = f"{machine.get('memory_mib', 0) / 1024:.0f} GiB"
+    machine, versions = report.get("machine"), report.get("versions", {})
+    if not machine:
+        return "Not measured yet: `make bench`, then `.venv/bin/python -m tests.bench.table`."
+    on = f"{machine['cores']} cores of {machine['cpu']}"
+    memory = f"{machine['memory_mib'] / 1024:.0f} GiB"
     with_what = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"Measured on {on}, {memory}, with {with_what}."
 
