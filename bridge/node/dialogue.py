@@ -13,7 +13,8 @@ as ever, for the one message that its environment holds. Lines are UTF-8 and end
 
 * ``env`` holds what is the message's own (MSG, ``_abaco_execution_id``, ``_abaco_access_token``...)
   and is no part of the process's environment; what all messages share is, since its start. Values
-  are free, and several may be longer than one line of a terminal: 64 KiB each.
+  are free; a line may have hundreds of kilobytes.
+* The descriptors may be one socket: they are read and written, and not opened by a name.
 * A program that reads no JSON says ``ready sh``. A request then is the message's id alone, and
   ``/_abaco_message.sh`` has an ``export`` for each variable whose name a shell can have (no hyphen)
   and does not use itself; to be read in a subshell, so that nothing stays for the next message.
