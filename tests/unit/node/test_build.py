@@ -83,6 +83,28 @@ def test_it_runs_isolated(python, program, spool, make_message):
     assert logs == ["žluťoučký\n", "hello\n"]
 
 
+@pytest.mark.parametrize("python", old_pythons() or [sys.executable])
+def test_it_asks_a_process_that_stays_which_is_as_old(python, program, spool, make_message):
+    helpers = Path(bridge.node.__file__).parents[1] / "image_helpers"
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(helpers)!r}); import abaco_process; "
+        "abaco_process.serve(lambda: print(os.environ['MSG'], os.getpid()))"
+    )
+    environment = {"LC_ALL": "C.UTF-8"}  # a Python of today needs none to print what is not ASCII
+    spool.write([python, "-B", "-c", code], reuse="process", environment=environment)
+    spool.add(1, make_message("a", "žluťoučký"), make_message("b"), make_message("c"))
+
+    argv = [python, "-I", str(program), "worker", str(spool.root)]
+    worker = subprocess.run(argv, env={}, check=False)
+
+    assert worker.returncode == 0
+    ends = [record for record in spool.records() if record["t"] == "finished"]
+    assert [end["log"] for end in ends] == [
+        f"{text} {ends[0]['pid']}\n" for text in ("žluťoučký", "hello", "hello")
+    ]
+    assert all(end["cpu_ns"] > 0 for end in ends)
+
+
 def test_other_words_are_refused(program):
     argv = [sys.executable, "-I", str(program), "x"]
     answer = subprocess.run(argv, capture_output=True, check=False)
