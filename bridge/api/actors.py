@@ -24,10 +24,14 @@ from bridge.services.actors import (
     update_actor,
 )
 from bridge.services.batch import cluster_of
-from bridge.services.deletion import delete_actor, forget_outputs
+from bridge.services.deletion import delete_actor, end_left, forget_outputs
 from bridge.services.logins import Person
 
 blueprint = Blueprint("actors", __name__, url_prefix="/actors")
+
+
+# Of an actor's messages that wait, so many pieces end before a delete is answered.
+PIECES = 50
 
 
 @blueprint.get("")
@@ -109,10 +113,11 @@ def delete(actor_id: str) -> Response:
         deletion = delete_actor(session, identity(), actor_id, here.now())
         if deletion is not None:
             note(object=f"actor {deletion.actor_id}")
+    is_done = True
     if deletion is not None:
-        with here.database.begin() as session:
-            forget_outputs(session, deletion.actor_id)
-    if deletion is not None and deletion.is_running:
+        is_done = end_left(here.database, deletion.actor_id, here.now(), PIECES)
+        forget_outputs(here.database, deletion.actor_id)
+    if deletion is not None and (deletion.is_running or not is_done):
         return success(
             None,
             "Actor deleted successfully, though Abaco is still cleaning up some of the actor's "

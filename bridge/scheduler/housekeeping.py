@@ -10,9 +10,21 @@ from sqlalchemy import CursorResult, delete, select, tuple_, update
 from sqlalchemy.sql.dml import UpdateBase
 
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import AuditRecord, CoreUsage, Database, Event, Execution, Log, MessagePart, Result
+from bridge.db import (
+    Actor,
+    AuditRecord,
+    CoreUsage,
+    Database,
+    Event,
+    Execution,
+    Log,
+    MessagePart,
+    Result,
+)
 from bridge.scheduler.context import SiteContext
+from bridge.scheduler.heads import read_heads
 from bridge.scheduler.usage import day_of
+from bridge.services.deletion import end_left
 from bridge.sites import Site
 
 log = logging.getLogger(__name__)
@@ -32,11 +44,30 @@ TOO_OLD = "Given up: it could not be delivered within a day. The last attempt: "
 def housekeeping_tick(context: SiteContext) -> dict[str, int]:
     """Remove what is due; return how many rows of each kind."""
     now = context.clock.now()
+    _end_deleted(context.database, now)
     done = {kind: _repeat(context.database, step) for kind, step in _steps(now, context.site)}
     removed = {kind: count for kind, count in done.items() if count}
     if removed:
         log.info("housekeeping", extra={"facts": removed})
     return removed
+
+
+def _end_deleted(database: Database, now: datetime) -> None:
+    """End what still waits for actors that were deleted."""
+    with database.read() as session:
+        ids = sorted({head.key[0] for head in read_heads(session, now)})
+        deleted = [
+            actor_id
+            for begin in range(0, len(ids), 1000)
+            for actor_id in session.scalars(
+                select(Actor.id).where(
+                    Actor.id.in_(ids[begin : begin + 1000]), Actor.deleted_at.is_not(None)
+                )
+            )
+        ]
+    for actor_id in deleted:
+        is_done = end_left(database, actor_id, now, MAX_BATCHES)
+        log.info("ended what waited", extra={"facts": {"actor": actor_id, "is_all": is_done}})
 
 
 def _steps(now: datetime, site: Site) -> Iterator[tuple[str, UpdateBase]]:

@@ -1,7 +1,9 @@
 """Deleting an actor (abaco_contract.md 4.4), without leaving anything that leads to it.
 
 Executions stay, as in Abaco, and events that are still to be told. What runs is stopped by the
-scheduler, which sees `stop_requested`.
+scheduler, which sees `stop_requested`. What waits, which may be a million messages, ends in pieces
+(`end_left`): from the deletion on none of it can be planned. What a request has no time for, and
+what a crash leaves, the scheduler's housekeeping ends.
 """
 
 from __future__ import annotations
@@ -9,17 +11,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import CursorResult, delete, select, true, update
+from sqlalchemy import CursorResult, bindparam, delete, select, true, update
 from sqlalchemy.orm import Session
 
 from bridge.auth.identity import Identity
 from bridge.core.statuses import ActorStatus, ArrayStatus, Level
-from bridge.db import Alias, Array, ConfigTarget, Execution, Log, Nonce, Permission, Result
+from bridge.db import (
+    Actor,
+    Alias,
+    Array,
+    ConfigTarget,
+    Database,
+    Execution,
+    Log,
+    Nonce,
+    Permission,
+    Result,
+)
 from bridge.errors import NotFound
 from bridge.services.access import NO_ACTOR, find_actor
 from bridge.services.endings import end_waiting
 
 DELETED = "actor deleted"
+# Executions of one transaction; it keeps others from writing to SQLite for some ten milliseconds.
+PIECE = 500
 
 
 @dataclass(frozen=True)
@@ -33,10 +48,11 @@ class Deletion:
 def delete_actor(
     session: Session, identity: Identity, actor_id: str, now: datetime
 ) -> Deletion | None:
-    """End the actor and what waits for it; None where an admin deletes what does not exist.
+    """End the actor; None where an admin deletes what does not exist.
 
     Its permissions go, its nonces and those of its aliases, its place in configs, and its aliases,
-    which Abaco leaves dangling. What its executions left goes next, by `forget_outputs`.
+    which Abaco leaves dangling. What waits for it ends next, by `end_left`, and what its executions
+    left goes, by `forget_outputs`.
 
     Raises:
         NotFound: there is no such actor; for an admin it is deleted already (3.2).
@@ -51,7 +67,6 @@ def delete_actor(
     actor.deleted_at = actor.last_update_time = now
     actor.cron_next_at = None
     session.flush()
-    end_waiting(session, actor, true(), DELETED, now)
     for statement in (
         delete(Permission).where(Permission.actor_id == actor.id),
         delete(Nonce).where(Nonce.actor_id == actor.id),
@@ -69,15 +84,37 @@ def delete_actor(
     return Deletion(actor.id, bool(stopped.rowcount))
 
 
-def forget_outputs(session: Session, actor_id: str) -> None:
+def end_left(database: Database, actor_id: str, now: datetime, pieces: int) -> bool:
+    """End what waits for a deleted actor, so many pieces of it at most; whether that was all."""
+    for _ in range(pieces):
+        with database.begin() as session:
+            actor = session.get_one(Actor, actor_id)
+            ended = end_waiting(session, actor, true(), DELETED, now, limit=PIECE)
+        if ended < PIECE:
+            return True
+    return False
+
+
+def forget_outputs(database: Database, actor_id: str) -> None:
     """Remove the logs and results of a deleted actor, which nobody can ask for any more.
 
-    In a transaction of its own: harvesting holds such rows while it wants the actor's, so whoever
+    In transactions of their own: harvesting holds such rows while it wants the actor's, so whoever
     holds the actor must not wait for them. What is written later, or a crash leaves, expires.
     """
-    of_actor = select(Execution.id).where(Execution.actor_id == actor_id)
-    for statement in (
-        delete(Log).where(Log.execution_id.in_(of_actor)),
-        delete(Result).where(Result.execution_id.in_(of_actor)),
-    ):
-        session.execute(statement.execution_options(synchronize_session=False))
+    page = (
+        select(Execution.seq, Execution.id)
+        .where(Execution.actor_id == actor_id, Execution.seq > bindparam("after"))
+        .order_by(Execution.seq)
+        .limit(PIECE)
+    )
+    after = 0
+    while True:
+        with database.read() as session:
+            rows = session.execute(page, {"after": after}).all()
+        if not rows:
+            return
+        after, ids = rows[-1][0], [row[1] for row in rows]
+        with database.begin() as session:
+            for kind in (Log, Result):
+                statement = delete(kind).where(kind.execution_id.in_(ids))
+                session.execute(statement.execution_options(synchronize_session=False))

@@ -13,10 +13,12 @@ from typing import BinaryIO
 
 from sqlalchemy import (
     ColumnElement,
+    CursorResult,
     and_,
     bindparam,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -27,9 +29,9 @@ from bridge.clock import Clock
 from bridge.core.environment import check_name, check_value
 from bridge.core.ids import new_id
 from bridge.core.messages import BINARY, CRON_NAME, EVENTS_NAME, PostedMessage
-from bridge.core.statuses import ExecutionStatus, Level
+from bridge.core.statuses import ArrayStatus, ExecutionStatus, Level
 from bridge.core.waits import Waits
-from bridge.db import Actor, Database, Execution, Message, MessagePart
+from bridge.db import IS_OPEN, Actor, Array, Database, Execution, Message, MessagePart, is_queued
 from bridge.errors import Conflict, LimitReached
 from bridge.services.access import Target, find_actor, find_target
 from bridge.services.accounts import Account, claimed_by, find_account
@@ -52,7 +54,7 @@ PART_BYTES = 1 << 20
 # Abaco refuses a synchronous message when more than this many wait (3.3).
 MAX_BEFORE_SYNCHRONOUS = 3
 _KEYS_AT_ONCE = 1000
-_PURGED_AT_ONCE = 1000
+_PURGED_AT_ONCE = 500
 _PURGE_ROUNDS = 2
 
 
@@ -165,7 +167,7 @@ def post_messages(
     # Two batches with keys in common could wait for each other half way: one after the other.
     lock = len(messages) > 1 and any(message.key is not None for message in messages)
     actor = find_target(session, identity, actor_id, Level.EXECUTE, lock=lock)
-    if max_waiting is not None and _is_waiting(session, actor.id, max_waiting):
+    if max_waiting is not None and _count_waiting(session, actor.id, max_waiting + 1) > max_waiting:
         raise Conflict("Cannot issue synchronous execution when actor message queue > 0.")
     if identity.jwt_header_name:
         header = {"_abaco_jwt_header_name": identity.jwt_header_name}
@@ -356,7 +358,7 @@ def executor_account(
 def count_messages(session: Session, identity: Identity, actor_id: str) -> tuple[Actor, int]:
     """Return the actor and how many of its messages wait to be run."""
     actor = find_actor(session, identity, actor_id, Level.READ)
-    return actor, session.scalars(select(func.count()).where(_waits(actor.id))).one()
+    return actor, _count_waiting(session, actor.id, None)
 
 
 def _waits(actor_id: str) -> ColumnElement[bool]:
@@ -368,10 +370,20 @@ def _waits(actor_id: str) -> ColumnElement[bool]:
     )
 
 
-def _is_waiting(session: Session, actor_id: str, more_than: int) -> bool:
-    """Whether more messages than this wait, without counting all of them."""
-    some = select(Execution.seq).where(_waits(actor_id)).limit(more_than + 1)
-    return len(session.scalars(some).all()) > more_than
+def _taken(actor_id: str) -> ColumnElement[bool]:
+    """Of what `_waits`: what job arrays have taken. Found by them, not among all that ever ran."""
+    arrays = select(Array.id).where(Array.actor_id == actor_id, Array.status != ArrayStatus.ENDED)
+    return _waits(actor_id) & IS_OPEN & Execution.array_id.in_(arrays)
+
+
+def _count_waiting(session: Session, actor_id: str, most: int | None) -> int:
+    """Return how many messages wait, in the queue or in arrays; of each `most` are counted."""
+    queued = select(literal(1)).where(is_queued(), Execution.actor_id == actor_id)
+    taken = select(literal(1)).where(_taken(actor_id))
+    return sum(
+        session.scalars(select(func.count()).select_from(query.limit(most).subquery())).one()
+        for query in (queued, taken)
+    )
 
 
 def purge_messages(database: Database, identity: Identity, actor_id: str, now: datetime) -> Actor:
@@ -401,11 +413,17 @@ def purge_messages(database: Database, identity: Identity, actor_id: str, now: d
                 actor = find_actor(session, identity, actor.id, Level.UPDATE, share=True)
                 ended = end_waiting(session, actor, mine, reason, now, limit=_PURGED_AT_ONCE)
         # Without the actor: harvesting holds executions of arrays and wants the actor.
-        with database.begin() as session:
-            session.execute(
-                update(Execution)
-                .where(mine, Execution.array_id.is_not(None))
-                .values(cancel_requested_at=now, reason=reason)
-                .execution_options(synchronize_session=False)
-            )
+        taken = select(Execution.seq).where(mine, _taken(actor.id)).limit(_PURGED_AT_ONCE)
+        asked = (
+            update(Execution)
+            .where(Execution.seq.in_(taken), mine, Execution.array_id.is_not(None))
+            .values(cancel_requested_at=now, reason=reason)
+            .execution_options(synchronize_session=False)
+        )
+        called_off = _PURGED_AT_ONCE
+        while called_off == _PURGED_AT_ONCE:
+            with database.begin() as session:
+                done = session.execute(asked)
+                assert isinstance(done, CursorResult)
+                called_off = done.rowcount
     return actor

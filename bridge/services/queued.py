@@ -7,7 +7,8 @@ counts until its execution is final, in the queue or in a job array.
 
 The truth is the executions table, and nothing is kept beside it that could differ from it. Counting
 at each post would cost more than the post; so each process remembers what it counted and adds what
-it lets in, and counts again after a second, or after twenty times what counting took. What follows:
+it lets in, and counts again after a second, or after a hundred times what counting took; meanwhile
+other threads go on with what they know. What follows:
 
 * On SQLite, whose transactions that write come one after the other, one process is exact.
 * Several API processes, between two counts, each let in what they last saw room for. So do threads
@@ -32,16 +33,20 @@ from bridge.sites import Site
 
 # How old a count may get, seconds, and the same in terms of what counting took.
 AGE_S = 1.0
-AGE_IN_COUNTS = 20.0
+AGE_IN_COUNTS = 100.0
 
 
 @dataclass
 class _Count:
-    """What is known of one queue; `lock` is held while it is counted."""
+    """What is known of one queue, under `lock`; `counting` is held by the thread that counts it."""
 
     known: int = 0
-    stale_from_s: float = float("-inf")
+    stale_from_s: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_fresh(self, now_s: float) -> bool:
+        return self.stale_from_s is not None and now_s < self.stale_from_s
 
 
 class QueueCounts:
@@ -62,12 +67,8 @@ class QueueCounts:
             None, or how many there are already when they are too many.
         """
         queue = self._counts.setdefault((tenant, owner), _Count())
+        self._refresh(queue, lambda: count_open(session, tenant, owner, limit))
         with queue.lock:
-            begun = self._read_s()
-            if begun >= queue.stale_from_s:
-                queue.known = count_open(session, tenant, owner, limit)
-                ended = self._read_s()
-                queue.stale_from_s = ended + max(AGE_S, AGE_IN_COUNTS * (ended - begun))
             if queue.known + count > limit:
                 return queue.known
             queue.known += count
@@ -78,6 +79,26 @@ class QueueCounts:
 
         event.listen(session, "after_rollback", take_back, once=True)
         return None
+
+    def _refresh(self, queue: _Count, count: Callable[[], int]) -> None:
+        """Count the queue if that is due, unless another thread does and an older count is there.
+
+        A backlog takes a while to be counted, in which posting goes on.
+        """
+        is_first = queue.stale_from_s is None
+        if queue.is_fresh(self._read_s()) or not queue.counting.acquire(blocking=is_first):
+            return
+        try:
+            begun = self._read_s()
+            if queue.is_fresh(begun):
+                return
+            known = count()
+            ended = self._read_s()
+            with queue.lock:
+                queue.known = known
+                queue.stale_from_s = ended + max(AGE_S, AGE_IN_COUNTS * (ended - begun))
+        finally:
+            queue.counting.release()
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,23 @@ from sqlalchemy.orm import Session
 from bridge.audit import Entry, write
 from bridge.clock import ManualClock
 from bridge.core.statuses import ExecutionStatus
-from bridge.db import Actor, AuditRecord, CoreUsage, Database, Event, Log, MessagePart, Result
+from bridge.db import (
+    Actor,
+    AuditRecord,
+    CoreUsage,
+    Database,
+    Event,
+    Execution,
+    Log,
+    MessagePart,
+    Result,
+    is_queued,
+)
 from bridge.scheduler import housekeeping
 from bridge.scheduler.context import SiteContext
 from bridge.scheduler.housekeeping import EVENT_LIFETIME, GIVEN_UP_KEPT, housekeeping_tick
+from bridge.services import deletion
+from bridge.services.deletion import end_left
 from bridge.sites import Site
 from tests.factories.rows import START, add_actor, add_execution, add_message
 from tests.factories.statements import recorded_scans, recorded_statements
@@ -153,3 +166,24 @@ def test_audit_records_go_after_their_lifetime(database: Database, context: Site
     assert housekeeping_tick(context) == {"audit": 1}
     with database.read() as session:
         assert session.scalars(select(AuditRecord.object)).all() == ["0"]
+
+
+def test_what_waits_for_a_deleted_actor_ends_in_pieces(
+    database: Database, context: SiteContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion, "PIECE", 2)
+    with database.begin() as session:
+        deleted, other = add_actor(session, deleted_at=START), add_actor(session)
+        for actor, count in ((deleted, 7), (other, 1)):
+            for _ in range(count):
+                add_message(session, add_execution(session, actor))
+
+    def waiting() -> list[str]:
+        with database.read() as session:
+            return list(session.scalars(select(Execution.actor_id).where(is_queued())))
+
+    assert not end_left(database, deleted.id, START, 2)
+    assert waiting().count(deleted.id) == 3
+    housekeeping_tick(context)
+    assert waiting() == [other.id]
+    assert end_left(database, deleted.id, START, 1)

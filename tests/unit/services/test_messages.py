@@ -19,7 +19,7 @@ from bridge.db import Execution, Message
 from bridge.errors import Conflict, NotFound, UserUnknown
 from bridge.services import messages
 from bridge.services.accounts import Account
-from bridge.services.deletion import delete_actor
+from bridge.services.deletion import delete_actor, end_left
 from bridge.services.messages import (
     CRON,
     EVENTS,
@@ -325,6 +325,7 @@ def test_a_post_that_meets_a_deletion_is_refused_or_ended(database):
     def delete():
         with database.begin() as session:
             delete_actor(session, ALICE, actor.id, START)
+        assert end_left(database, actor.id, START, 1)
 
     def post_late():
         try:

@@ -142,6 +142,18 @@ def test_a_count_that_takes_long_is_made_less_often(database, post, watch):
         assert sum("count(" in text.lower() for text in statements) == counts
 
 
+def test_while_another_thread_counts_posting_goes_on(database, post, watch):
+    gate = with_limits(watch, max_queued_messages=2)
+    post(gate)
+    watch.now_s += AGE_S
+    (queue,) = gate.counts._counts.values()
+    with queue.counting, recorded_statements(database) as statements:
+        post(gate)
+        with pytest.raises(LimitReached, match="tenant PHYSICS have 2"):
+            post(gate)
+    assert not [text for text in statements if "count(" in text.lower()]
+
+
 def test_other_owners_and_tenants_have_room_of_their_own(database, post, watch):
     with database.begin() as session:
         of_bob = add_actor(session, owner="bob")

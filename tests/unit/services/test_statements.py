@@ -38,9 +38,9 @@ def test_statements(database, site):
     with recorded_statements(database) as statements:
         assert [len(page) for page in list_actors(database, ALICE)] == [1]
     assert len(statements) == 2  # a page, and that there is no other
-    assert count(database, lambda s: count_messages(s, ALICE, actor.id)) == 2
+    assert count(database, lambda s: count_messages(s, ALICE, actor.id)) == 3
     assert count(database, lambda s: summarise_executions(s, ALICE, actor.id)) == 2
     assert count(database, read) == 3
     count(database, register)  # its image is new
     assert count(database, register) == 4  # one asks for a login of the owner's at its registry
-    assert count(database, lambda s: delete_actor(s, ALICE, actor.id, START)) == 9
+    assert count(database, lambda s: delete_actor(s, ALICE, actor.id, START)) == 7
