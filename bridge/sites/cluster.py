@@ -178,7 +178,10 @@ class Cluster(Table):
     )
     apptainer: NodeProgram = Field("apptainer", description="The container runtime on the nodes.")
     reuse: Literal["none", "image"] = Field(
-        "none", description="How containers are started where the actor does not say."
+        "image",
+        description="How containers are started where the actor does not say: `none`, the runtime "
+        "for each message; `image`, once for each worker, which then makes a fresh container for "
+        "each message itself, and goes on as with `none` on a node that cannot.",
     )
     batch: BatchPolicy = BatchPolicy()
     insecure_registries: tuple[Registry, ...] = Field(

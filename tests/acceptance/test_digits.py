@@ -33,6 +33,7 @@ def test_digits_as_their_owner(cluster: Cluster) -> None:
     assert {row.split("|")[2] for row in report.sacct} <= {"COMPLETED", "CANCELLED"}
 
     starts = Counter(line.split()[-1] for line in cluster.sandbox.container_starts())
+    del starts["-"]  # what each worker makes the messages' after
     assert len(starts) == 600
     assert set(starts.values()) == {1}
 

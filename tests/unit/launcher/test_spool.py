@@ -166,7 +166,7 @@ def test_a_worker_waits_a_while_longer_than_the_bridge_lets_it(
     site = CLUSTER.model_copy(update=cluster)
     document = json.loads(build_array_json(array, actor, Image(config={}), site, Limits(), []))
     assert document["idle_timeout_s"] == expected_s
-    assert document["reuse"] == "none"
+    assert document["reuse"] == "image"
 
 
 def make_message(
