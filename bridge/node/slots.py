@@ -3,8 +3,7 @@
 Each worker is the same as one that has its array task to itself, with its own name, journal and
 claims, so that fencing, orders and harvesting know nothing of slots. It is a process of its own
 since all that starts containers is written for one at a time. What they share is done once, before
-they are forked: who owns the array, and the digest of the image. With `reuse=image` each has a
-template of its own, so that one that dies is its own loss.
+they are forked: who owns the array, the digest of the image, its template (`reuse=image`).
 
 A slot that is killed does not end the others; the bridge would learn of it only when the whole task
 ends, so its last record is written here, once it is certain that it writes no more.
@@ -69,7 +68,6 @@ class Slots:
                 for pid in self._running:
                     processes.send(pid, signal.SIGTERM)
             self._reap()
-        self._end_orphans()
         return self._worst
 
     def _fork(self, worker: Identity, cpus: Set[int], environ: Mapping[str, str]) -> None:
@@ -109,18 +107,12 @@ class Slots:
             sys.stderr.flush()
             os._exit(status)
 
-    def _reap(self) -> bool:
-        """Wait for what has ended; return whether anything is left."""
-        try:
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return True
-                name = self._running.pop(pid, None)
-                if name is not None:
-                    self._worst = max(self._worst, self._conclude(name, status))
-        except ChildProcessError:
-            return False
+    def _reap(self) -> None:
+        """Wait for the workers that have ended; other processes are not touched."""
+        for pid in list(self._running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._worst = max(self._worst, self._conclude(self._running.pop(pid), status))
 
     def _conclude(self, name: str, status: int) -> int:
         """Return the exit status of a worker that has ended; say of one that could not itself."""
@@ -138,15 +130,25 @@ class Slots:
             _say("%s: nothing written: %s" % (name, failure))
         return FAILED
 
-    def _end_orphans(self) -> None:
+    def end_orphans(self) -> None:
         """Wait for what killed workers have left, and end what does not end by itself."""
         until = time.monotonic() + ORPHANS_S
-        while self._reap():
+        while _has_children():
             left_s = until - time.monotonic()
             if left_s <= 0:
                 processes.kill_all(os.getpid())
                 return
             self._signals.wait(left_s)
+
+
+def _has_children() -> bool:
+    """Wait for the children that have ended; return whether there are any others."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _pin(worker: Identity, cpus: Set[int]) -> None:

@@ -11,12 +11,16 @@ Where a node cannot do this (no user namespaces, no overlay in them, no FUSE, a 
 missing), or the runtime does something to its containers that cannot be done again, the worker says
 so once and goes on as with `none`. One container is tried before the first message. A template that
 dies is made anew once.
+
+The workers of an array task with slots have one template in common, so that its image is mounted,
+read and cached once. It is made before they are forked, and each has a folder of its own in it. One
+that cannot use it any more makes its own.
 """
 
 import functools
 import gc
 import os
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from bridge.node import container, inside, keeper, linux
 from bridge.node.capture import Capture
@@ -33,20 +37,53 @@ _TRIAL = Message("trial", {})
 _TRIAL_COMMAND = ["/bin/sh", "-c", ":"]
 
 
+class Loan(NamedTuple):
+    """A template for those whom this process forks.
+
+    Attributes:
+        template: None where there is none.
+        files: the folder that it shows to its messages.
+        why: there is none.
+    """
+
+    template: Optional[Template]
+    files: str
+    why: str
+
+
 class StartImage(StartNone):
     """Starts a container for each message after one template of the image."""
 
     _template: Optional[Template] = None
     _arguments: Dict[str, int]
     _remakes_left = 1
+    _loan: Optional[Loan] = None
+    _folder = ""  # of its own, in the files that a template shows
 
     def prepare(self) -> None:
         """Get ready as for `none`, then start a template and try a container."""
         super().prepare()
-        for name in _FOLDERS:
-            os.mkdir(self._files() + name, 0o700)
-        os.mkfifo(self._files() + inside.PIPE[len(inside.FILES) :], 0o600)
+        if self._loan is None:
+            self._make_template()
+        elif self._loan.template is None:
+            self.tell(self._loan.why)
+        else:
+            self._arguments = linux.find_arguments()
+            self._template = self._loan.template
+            os.mkdir(self._files(), 0o700)
+
+    def lend(self) -> Loan:
+        """Return the template, for others that are forked from here on; in place of `prepare`."""
+        whys: List[str] = []
+        self.tell = whys.append
+        super().prepare()
         self._make_template()
+        return Loan(self._template, self._files(), "".join(whys))
+
+    def borrow(self, loan: Loan, name: str) -> None:
+        """Use another's template, before `prepare`; `name` is this one's alone among its users."""
+        self._loan = loan
+        self._folder = "/" + name
 
     def run(
         self,
@@ -76,6 +113,7 @@ class StartImage(StartNone):
         """Have a template, or say why there is none."""
         try:
             self._arguments = linux.find_arguments()
+            self._make_folders()
             self._template = self._start_template()
             self._try_container()
         except (TemplateError, OSError, AttributeError, ValueError) as error:
@@ -95,9 +133,17 @@ class StartImage(StartNone):
             self.tell(why)
 
     def _drop_template(self) -> None:
-        if self._template is not None:
+        if self._template is not None and self._loan is None:
             self._template.close()
-            self._template = None
+        self._template = self._loan = None
+        self._folder = ""
+
+    def _make_folders(self) -> None:
+        if os.path.isdir(self._files()):
+            return
+        for name in _FOLDERS:
+            os.mkdir(self._files() + name, 0o700)
+        os.mkfifo(self._files() + inside.PIPE[len(inside.FILES) :], 0o600)
 
     def _start_template(self) -> Template:
         files = self._files()
@@ -146,6 +192,8 @@ class StartImage(StartNone):
             )
 
     def _files(self) -> str:
+        if self._loan is not None:
+            return self._loan.files + self._folder
         assert self._place is not None
         return self._place.file("files")
 
@@ -189,7 +237,8 @@ class StartImage(StartNone):
         folder, name = os.path.split(source)
         if folder == self._spool.path("payload"):
             return inside.PAYLOADS + "/" + name
-        return (inside.FILES if mode == "rw" else inside.FILES_READ_ONLY) + "/" + name
+        place = inside.FILES if mode == "rw" else inside.FILES_READ_ONLY
+        return place + self._folder + "/" + name
 
     def _build_environment(
         self, message: Message, mounts: List[Tuple[str, str, str]], command: List[str]

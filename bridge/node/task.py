@@ -4,7 +4,7 @@ import functools
 import os
 import socket
 import sys
-from typing import Dict, Mapping, NamedTuple, Type
+from typing import Dict, List, Mapping, NamedTuple, Optional, Type
 
 from bridge.node import processes
 from bridge.node.deadline import Deadline
@@ -17,7 +17,7 @@ from bridge.node.sif import SifFile
 from bridge.node.signals import Signals
 from bridge.node.slots import FAILED, FENCED, LEFT, Slots
 from bridge.node.spool import Array, Spool, SpoolError
-from bridge.node.start_image import StartImage
+from bridge.node.start_image import Loan, StartImage
 from bridge.node.start_mpi import StartMpi
 from bridge.node.start_none import StartNone
 from bridge.node.start_process import StartProcess
@@ -53,9 +53,7 @@ def run_task(root: str, environ: Mapping[str, str]) -> int:
         return FAILED
     if len(workers) == 1:
         return shared.work(workers[0], signals, environ)
-    # Its digest, which takes a while, is read once for all.
-    SifFile(array.sif, array.sif_bytes, array.sif_sha256, array.sif_uid).find_problem()
-    return Slots(signals, spool.path("journal"), shared.work).run(workers, environ)
+    return _run_slots(shared, workers, signals, environ)
 
 
 class _Shared(NamedTuple):
@@ -64,6 +62,7 @@ class _Shared(NamedTuple):
     spool: Spool
     array: Array
     lookout: Lookout
+    loan: Optional[Loan] = None
 
     def work(self, worker: Identity, signals: Signals, environ: Mapping[str, str]) -> int:
         """Be one of them; return the exit status."""
@@ -78,7 +77,7 @@ class _Shared(NamedTuple):
         return LEFT
 
     def _join(self, identity: Identity, signals: Signals, environ: Mapping[str, str]) -> None:
-        spool, array, lookout = self
+        spool, array, lookout, loan = self
         deadline = Deadline(environ, array.time_limit_s, array.max_run_time_s)
         journal = Journal(spool.path("journal"), identity.name)
         journal.create()
@@ -95,6 +94,8 @@ class _Shared(NamedTuple):
         reached("joined")
         own = {"_abaco_worker_id": worker_id(array.array, identity.name)}
         starter = _find_start(array)(array, spool, signals, own, environ)
+        if loan is not None and isinstance(starter, StartImage):
+            starter.borrow(loan, identity.number)
         starter.tell = functools.partial(_tell_fall_back, journal)
         try:
             starter.prepare()
@@ -104,6 +105,29 @@ class _Shared(NamedTuple):
             raise
         finally:
             starter.close()
+
+
+def _run_slots(
+    shared: _Shared, workers: List[Identity], signals: Signals, environ: Mapping[str, str]
+) -> int:
+    """Run several workers, with all that may be done once for them; return the worst status."""
+    spool, array = shared.spool, shared.array
+    sif = SifFile(array.sif, array.sif_bytes, array.sif_sha256, array.sif_uid)
+    # The digest takes a while, and workers know what was found before they are forked. Where there
+    # is something wrong, they say so.
+    may_lend = sif.find_problem() is None and _find_start(array) is StartImage
+    lender = StartImage(array, spool, signals, {}, environ)
+    try:
+        if may_lend:
+            shared = shared._replace(loan=lender.lend())
+    except (StarterError, OSError) as error:  # each of them finds it out, and says so
+        _say(str(error))
+    slots = Slots(signals, spool.path("journal"), shared.work)
+    try:
+        return slots.run(workers, environ)
+    finally:
+        lender.close()
+        slots.end_orphans()
 
 
 def _find_start(array: Array) -> Type[StartNone]:

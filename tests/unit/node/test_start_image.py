@@ -12,7 +12,7 @@ from bridge.node.messages import Message
 from bridge.node.results import Results
 from bridge.node.signals import Signals
 from bridge.node.spool import Spool
-from bridge.node.start_image import StartImage
+from bridge.node.start_image import Loan, StartImage
 from bridge.node.template import Look, TemplateError
 
 
@@ -89,6 +89,41 @@ def test_a_container_that_cannot_be_made_costs_no_message(make, tmp_path, monkey
     assert all(template.is_closed for template in made)
     [why] = told
     assert "setns(user)" in why
+
+
+def test_a_template_of_anothers_is_used_and_never_closed(make, tmp_path, monkeypatch):
+    starter, told = make("echo $MSG")
+    lent, own = DyingTemplate(), DyingTemplate()
+    monkeypatch.setattr(starter, "_start_template", lambda: own)
+    monkeypatch.setattr(starter, "_try_container", lambda: None)
+    starter.borrow(Loan(lent, str(tmp_path), ""), "3")
+    starter.prepare()
+
+    assert starter._template is lent
+    assert (tmp_path / "3").is_dir()
+    assert starter._seen_at(starter._files() + "/state", "rw") == inside.FILES + "/3/state"
+    outcome, log = run(starter, tmp_path)
+    assert (outcome.exit_code, log.text, len(told)) == (0, "hi\n", 1)
+    assert (lent.is_closed, own.is_closed) == (False, True)
+
+
+def test_whom_no_template_can_be_lent_is_told_why(make, tmp_path):
+    starter, told = make("echo $MSG")
+    starter.borrow(Loan(None, str(tmp_path), "the kernel is old"), "3")
+    starter.prepare()
+    _, log = run(starter, tmp_path)
+
+    assert (log.text, told) == ("hi\n", ["the kernel is old"])
+
+
+def test_a_template_that_cannot_be_made_is_not_lent(make):
+    starter, told = make("echo $MSG")
+
+    loan = starter.lend()
+
+    assert loan.template is None
+    assert "namespace" in loan.why
+    assert told == []
 
 
 def test_the_environment_is_the_templates_and_the_messages(make):
