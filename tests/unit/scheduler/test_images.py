@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from sqlalchemy import select
 
 from bridge.core.statuses import ActorStatus, ImageStatus
 from bridge.db import Actor, Event, Image
+from bridge.errors import ImageRefused
 from bridge.node.dialogue import LABEL
-from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS
-from bridge.services.images import NOT_FIT
+from bridge.scheduler.images import FIRST_RETRY, MAX_ATTEMPTS, tell_actors
+from bridge.services.images import NOT_FIT, check_fit
 from bridge.sites import Site
 from tests.factories.rows import add_actor, add_image
 from tests.factories.sites import make_site
@@ -143,6 +144,40 @@ def test_a_process_needs_an_image_that_is_made_for_it(images: Images, registry: 
         session.get_one(Image, image_id).status = ImageStatus.REQUESTED
     images.tick(60)
     assert images.actor(bad).status is ActorStatus.READY
+
+
+CONFIGS: list[Any] = [
+    None,
+    {},
+    {"Labels": None},
+    {"Labels": {}},
+    {"Labels": {LABEL: "none"}},
+    {"Labels": {LABEL: "process"}},
+]
+BATCHES: list[Any] = [None, {}, {"reuse": None}, {"reuse": "image"}, {"reuse": "process"}]
+
+
+def test_every_image_is_judged_alike_by_both_databases(each_world: World) -> None:
+    wanted: dict[str, ActorStatus] = {}
+    with each_world.database.begin() as session:
+        for number, (config, batch) in enumerate(product(CONFIGS, BATCHES)):
+            image = add_image(
+                session, reference=f"x/{number}", status=ImageStatus.READY, config=config,
+                digest="sha256:1", sif_path="/x.sif",
+            )  # fmt: skip
+            actor = add_actor(session, image_id=image.id, batch=batch, status=ActorStatus.SUBMITTED)
+            try:
+                check_fit(batch, image)
+                wanted[actor.id] = ActorStatus.READY
+            except ImageRefused:
+                wanted[actor.id] = ActorStatus.ERROR
+    for _ in range(2):
+        tell_actors(each_world.context)
+
+    with each_world.database.read() as session:
+        found = {actor.id: actor.status for actor in session.scalars(select(Actor))}
+    assert found == wanted
+    assert list(wanted.values()).count(ActorStatus.ERROR) == 5
 
 
 class TestEvents:
