@@ -86,7 +86,8 @@ def readme_block(report: Mapping[str, Any]) -> str:
         shown = "not measured" if value is None else number(value)
         words = (f"{target.what} (`{name}`)", shown, target.shown(), verdict(name, report))
         lines.append("| " + " | ".join(words).rstrip() + " |")
-    lines += ["", *_rates_block(report), "", _about(report)]
+    rates = list(_rates_block(report))
+    lines += ["", *rates, *([""] if rates else []), _about(report)]
     return "\n".join(lines)
 
 

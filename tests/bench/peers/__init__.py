@@ -60,34 +60,34 @@ def _parsl_function(stage: Stage, workload: Workload, aim_s: float) -> dict[str,
     return _driven("parsl_function", "by_parsl", mode="function", **more)(stage, workload, aim_s)
 
 
-# Beside every workload; `forks` is of none, and what stays only of the digits.
+# In the order of measuring: what is divided by one another, one after the other.
 CONTENDERS: dict[str, Measure] = {
     "forks": _alone("forks", measure_forks),
     "limit": _alone("limit", measure_limit),
-    "bare": _alone("bare", measure_bare),
+    "none": _bridge("none"),
     "loop": _alone("loop", measure_loop),
+    "image": _bridge("image"),
     "array": _driven("array", "by_slurm", mode="array"),
     "sbatch": _driven("sbatch", "by_slurm", mode="sbatch"),
     "submitit": _driven("submitit", "by_submitit"),
     "parsl": _driven("parsl", "by_parsl", mode="command"),
-    "parsl_function": _parsl_function,
     "dask": _driven("dask", "by_dask"),
     "parallel": _driven("parallel", "by_allocation", mode="parallel"),
     "hyperqueue": _driven("hyperqueue", "by_allocation", mode="hyperqueue"),
-    "none": _bridge("none"),
-    "image": _bridge("image"),
+    "parsl_function": _parsl_function,
     "process": _bridge("process"),
+    "bare": _alone("bare", measure_bare),
 }
-STAYS = ("bare", "parsl_function", "process")
+STAYS = ("bare", "parsl_function", "process")  # of the digits alone: their images can
 # What is measured where nobody says: all ratios, and what the rest of the time allows.
 DEFAULT: dict[str, tuple[str, ...]] = {
     "true": tuple(name for name in CONTENDERS if name not in STAYS),
-    "python": ("limit", "loop", "array", "hyperqueue", "image"),
+    "python": ("limit", "loop", "image", "array", "hyperqueue"),
     "digits": (
-        "limit", "bare", "loop", "array", "parsl_function", "hyperqueue", "none", "image",
-        "process",
+        "limit", "none", "loop", "image", "array", "hyperqueue", "parsl_function", "process",
+        "bare",
     ),
-    "sleep": ("loop", "array", "hyperqueue", "image"),
+    "sleep": ("loop", "image", "array", "hyperqueue"),
 }  # fmt: skip
 
 

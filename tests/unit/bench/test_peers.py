@@ -23,7 +23,7 @@ def test_contenders_can_be_named() -> None:
     assert choose([], []) == DEFAULT
     assert choose(["array", "loop", "bare"], ["digits", "true"]) == {
         "true": ("loop", "array"),
-        "digits": ("bare", "loop", "array"),
+        "digits": ("loop", "array", "bare"),
     }
 
 
