@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tests.bench.table import by_rate, number
+from tests.bench.table import SLOWEST, by_rate, number
 
 OURS = ("none", "image", "process")
 LIMITS = ("limit", "forks", "bare")
@@ -36,15 +36,16 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     heights = [len(found) + 1 for found in rates.values()]
     figure = Figure(figsize=(9, 0.28 * sum(heights) + 1), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(rates), 1, squeeze=False, height_ratios=heights)[:, 0]
+    panels = figure.subplots(len(rates), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for panel, (workload, found) in zip(panels, rates.items(), strict=True):
         names = [name for name, _ in by_rate(found)][::-1]
         values = [found[name]["per_s"] for name in names]
         bars = panel.barh(names, values, color=[colour(name) for name in names])
         panel.bar_label(bars, [number(value) for value in values], padding=3, fontsize=8)
-        panel.set_xscale("log")
-        panel.margins(x=0.15)
         panel.set_title(f"{workload}: messages a second", loc="left", fontsize=10)
+    fastest = max(rate["per_s"] for found in rates.values() for rate in found.values())
+    panels[0].set_xscale("log")
+    panels[0].set_xlim(SLOWEST, fastest * 5)  # with room for the last number
     figure.savefig(path, dpi=120)
 
 

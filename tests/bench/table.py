@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.bench.targets import TARGETS
 
 RESULTS = Path("build/bench.json")
 README = Path(__file__).parents[2] / "README.md"
+SLOWEST, DECADE = 0.1, 8
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
@@ -43,10 +45,10 @@ def text_table(report: Mapping[str, Any]) -> str:
         rows.append((name, number(report["ratios"][name]), target, verdict(name, report)))
     lines = align(rows)
     for workload, rates in report.get("figures", {}).get("rates", {}).items():
-        head = (workload, "messages/s", "messages", "seconds", "start, s", "workers/s")
+        head = (workload, "messages/s", "messages", "seconds", "start, s", "workers/s", "")
         keys = ("per_s", "count", "seconds", "start_s", "workers_per_s")
         found = [
-            (name, *(number(rate[key]) if key in rate else "" for key in keys))
+            (name, *(number(rate[key]) if key in rate else "" for key in keys), bar(rate["per_s"]))
             for name, rate in by_rate(rates)
         ]
         lines += ["", *align([head, *found])]
@@ -65,13 +67,22 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def bar(per_s: float) -> str:
+    """Return a bar for a rate: `DECADE` marks for each power of ten above a tenth a second."""
+    marks = round(DECADE * (math.log10(max(per_s, SLOWEST)) - math.log10(SLOWEST)))
+    return "#" * max(1, marks)
+
+
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines, each column as wide as its widest word; numbers are to the right."""
+    """Return rows as lines, each column as wide as its widest word.
+
+    Numbers are to the right; the first column and bars are to the left.
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
         first, *rest = (
-            word.ljust(width) if at == 0 else word.rjust(width)
+            word.ljust(width) if at == 0 or word.startswith("#") else word.rjust(width)
             for at, (word, width) in enumerate(zip(row, widths, strict=True))
         )
         lines.append("  ".join([first, *rest]).rstrip())

@@ -26,7 +26,7 @@ from tests.bench.peers.workloads import BASE, DIGITS, WORKDIR, Workload, build_l
 SLOTS = 4
 NODES = 2
 HERE = Path(__file__).parent
-PEERS = "/work/.peers"
+INSTALLED = "/work/.peers"
 PLACE = f"/work/{USER}/bench"
 LIBRARIES = ("submitit", "parsl", "dask-jobqueue", "distributed", "hyperqueue", "parallel")
 BINDS = (
@@ -64,7 +64,7 @@ class Stage:
         """Run one of the drivers on the login node as the user; return what it found."""
         request = {
             "place": self.place(workload),
-            "peers": PEERS,
+            "peers": INSTALLED,
             "work": f"/work/{USER}/",  # where containers have /work/
             "texts": self.texts(workload),
             "slots": SLOTS,
@@ -72,8 +72,8 @@ class Stage:
             "aim_s": aim_s,
             **more,
         }
-        argv = [f"{PEERS}/venv/bin/python", f"{PLACE}/drivers/{driver}.py"]
-        env = {"PATH": f"{PEERS}/venv/bin:/usr/local/bin:/usr/bin:/bin"}
+        argv = [f"{INSTALLED}/venv/bin/python", f"{PLACE}/drivers/{driver}.py"]
+        env = {"PATH": f"{INSTALLED}/venv/bin:/usr/local/bin:/usr/bin:/bin"}
         stdin = json.dumps(request).encode()
         done = self.sandbox.run("login", argv, user=USER, stdin=stdin, env=env, timeout_s=300)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -196,7 +196,7 @@ def read_versions(sandbox: Sandbox) -> dict[str, str]:
         name: sandbox.run(node, command.split()).stdout.split()[-1]
         for name, command in commands.items()
     }
-    listed = sandbox.run(node, ["cat", f"{PEERS}/versions"]).stdout
+    listed = sandbox.run(node, ["cat", f"{INSTALLED}/versions"]).stdout
     return said | parse_versions(listed)
 
 

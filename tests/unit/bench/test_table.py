@@ -39,8 +39,13 @@ def test_ratios_stand_beside_their_targets() -> None:
 def test_contenders_come_the_fastest_first() -> None:
     lines = table.text_table(REPORT).splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("true "))
-    assert lines[at + 1].split() == ["image", "281", "2,810", "10", "2.50"]
+    assert lines[at + 1].split() == ["image", "281", "2,810", "10", "2.50", "#" * 28]
     assert lines[at + 2].split()[0] == "loop"
+
+
+@pytest.mark.parametrize(("per_s", "marks"), [(0.01, 1), (0.1, 1), (1, 8), (10, 16), (1000, 32)])
+def test_bars_are_logarithmic(per_s: float, marks: int) -> None:
+    assert table.bar(per_s) == "#" * marks
 
 
 def test_every_target_has_a_row_in_the_readme() -> None:
