@@ -44,7 +44,7 @@ def lay_out(workers: int, most_slots: int) -> Layout:
 
     All tasks of an array ask for the same, so that what no worker needs would be held in vain.
     """
-    tasks = -(-workers // max(1, most_slots))
+    tasks = max(1, -(-workers // max(1, most_slots)))
     return Layout(workers, -(-workers // tasks))
 
 

@@ -349,7 +349,7 @@ class ArrayTask(Base):
     __tablename__ = "array_tasks"
 
     array_id: Mapped[str] = mapped_column(ForeignKey("arrays.id"), primary_key=True)
-    task_index: Mapped[int] = mapped_column(primary_key=True)
+    task_index: Mapped[int] = mapped_column(primary_key=True)  # the worker's, in the array
     leave_requested_at: Mapped[datetime | None]  # its worker is to take nothing more
     leave_ordered_at: Mapped[datetime | None]  # ... and the spool says so
     ended_at: Mapped[datetime | None]  # Slurm says so

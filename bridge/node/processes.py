@@ -51,6 +51,13 @@ def list_descendants(root: int) -> List[int]:
     return found
 
 
+def list_children(parent: int) -> List[int]:
+    """Return the processes that `parent` has started or taken over, dead ones included."""
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and _read_parent(name) == parent
+    ]
+
+
 def glance_at_descendants(root: int) -> List[int]:
     """Return the processes below `root`, perhaps without some that begin or end this moment.
 

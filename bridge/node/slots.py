@@ -6,7 +6,8 @@ since all that starts containers is written for one at a time. What they share i
 they are forked: who owns the array, the digest of the image, its template (`reuse=image`).
 
 A slot that is killed does not end the others; the bridge would learn of it only when the whole task
-ends, so its last record is written here, once it is certain that it writes no more.
+ends, so its last record is written here, once it is certain that it writes no more, and that its
+container has ended: a message with `retries` may start again as soon as this is read.
 """
 
 import os
@@ -14,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import Callable, Dict, Mapping, Sequence, Set
+from typing import Callable, Dict, List, Mapping, Sequence, Set, Tuple
 
 from bridge.node import processes
 from bridge.node.cpus import divide_cpus, read_topology
@@ -26,6 +27,7 @@ from bridge.node.signals import Signals
 LEFT, FAILED, FENCED = 0, 2, 3  # exit statuses of a worker
 # What a killed worker leaves is ended by its keeper (bridge.node.keeper), within this time.
 ORPHANS_S = 5.0
+LOOK_S = 0.05
 Work = Callable[[Identity, Signals, Mapping[str, str]], int]
 _HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
 
@@ -45,6 +47,9 @@ class Slots:
         self._journals = journals
         self._work = work
         self._running: Dict[int, str] = {}  # the workers' names, by process id
+        self._dead: Dict[str, Tuple[str, str]] = {}  # by name: why, and what to say
+        self._kill_at = 0.0
+        self._others: Set[int] = set()  # children that are no workers
         self._worst = LEFT
 
     def run(self, workers: Sequence[Identity], environ: Mapping[str, str]) -> int:
@@ -57,17 +62,20 @@ class Slots:
         allowed = os.sched_getaffinity(0)
         cpus = divide_cpus(allowed, len(workers), read_topology(allowed))
         gpus = divide_gpus(environ, len(workers))
+        self._others = set(processes.list_children(os.getpid()))
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # so that it wakes up
         for number, worker in enumerate(workers):
             self._fork(worker, cpus[number], dict(environ, **gpus[number]))
         is_told = False
-        while self._running:
-            self._signals.wait(None)
+        while self._running or self._dead:
+            self._signals.wait(LOOK_S if self._dead else None)
             if self._signals.has_come and not is_told:
                 is_told = True
                 for pid in self._running:
                     processes.send(pid, signal.SIGTERM)
             self._reap()
+            if self._dead and not self._find_orphans():
+                self._bury()
         return self._worst
 
     def _fork(self, worker: Identity, cpus: Set[int], environ: Mapping[str, str]) -> None:
@@ -112,43 +120,42 @@ class Slots:
         for pid in list(self._running):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                self._worst = max(self._worst, self._conclude(self._running.pop(pid), status))
+                self._conclude(self._running.pop(pid), status)
 
-    def _conclude(self, name: str, status: int) -> int:
-        """Return the exit status of a worker that has ended; say of one that could not itself."""
+    def _conclude(self, name: str, status: int) -> None:
+        """Note how a worker has ended, and whether it has said so itself."""
         if os.WIFSIGNALED(status):
-            why, error = "killed", "the worker was killed by signal %d" % os.WTERMSIG(status)
+            dead = "killed", "the worker was killed by signal %d" % os.WTERMSIG(status)
         elif os.WEXITSTATUS(status) in (LEFT, FENCED):
-            return os.WEXITSTATUS(status)
+            self._worst = max(self._worst, os.WEXITSTATUS(status))
+            return
         else:
-            why, error = "broken", "the worker ended with %d" % os.WEXITSTATUS(status)
-        _say("%s: %s" % (name, error))
-        journal = Journal(self._journals, name, is_torn=True)
-        try:
-            journal.write({"t": "left", "why": why, "error": error, "remaining": []})
-        except (Fenced, OSError) as failure:  # never joined, fenced off, or no disk
-            _say("%s: nothing written: %s" % (name, failure))
-        return FAILED
+            dead = "broken", "the worker ended with %d" % os.WEXITSTATUS(status)
+        _say("%s: %s" % (name, dead[1]))
+        self._worst = max(self._worst, FAILED)
+        self._dead[name] = dead
+        self._kill_at = time.monotonic() + ORPHANS_S
 
-    def end_orphans(self) -> None:
-        """Wait for what killed workers have left, and end what does not end by itself."""
-        until = time.monotonic() + ORPHANS_S
-        while _has_children():
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                processes.kill_all(os.getpid())
-                return
-            self._signals.wait(left_s)
+    def _find_orphans(self) -> List[int]:
+        """Return what dead workers have left to this process; end it when time is up."""
+        found = []
+        for pid in processes.list_children(os.getpid()):
+            is_known = pid in self._running or pid in self._others
+            if not is_known and os.waitpid(pid, os.WNOHANG)[0] == 0:
+                found.append(pid)
+                if time.monotonic() >= self._kill_at:
+                    processes.send(pid, signal.SIGKILL)
+        return found
 
-
-def _has_children() -> bool:
-    """Wait for the children that have ended; return whether there are any others."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
+    def _bury(self) -> None:
+        """Write the last records of the workers that are dead."""
+        while self._dead:
+            name, (why, error) = self._dead.popitem()
+            journal = Journal(self._journals, name, is_torn=True)
+            try:
+                journal.write({"t": "left", "why": why, "error": error, "remaining": []})
+            except (Fenced, OSError) as failure:  # never joined, fenced off, or no disk
+                _say("%s: nothing written: %s" % (name, failure))
 
 
 def _pin(worker: Identity, cpus: Set[int]) -> None:

@@ -122,12 +122,10 @@ def _run_slots(
             shared = shared._replace(loan=lender.lend())
     except (StarterError, OSError) as error:  # each of them finds it out, and says so
         _say(str(error))
-    slots = Slots(signals, spool.path("journal"), shared.work)
     try:
-        return slots.run(workers, environ)
+        return Slots(signals, spool.path("journal"), shared.work).run(workers, environ)
     finally:
         lender.close()
-        slots.end_orphans()
 
 
 def _find_start(array: Array) -> Type[StartNone]:

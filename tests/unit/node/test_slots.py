@@ -99,7 +99,11 @@ def test_a_killed_slot_is_reported_alone_and_takes_its_container_with_it(
     spool, meeting, wait_until
 ):
     go = spool.root / "go"
-    script = f'echo $$ > "{meeting}/$_abaco_execution_id"; until [ -e {go} ]; do sleep 0.02; done'
+    script = f"""\
+trap "" TERM
+echo $$ > "{meeting}/$_abaco_execution_id"
+until [ -e {go} ]; do sleep 0.02; done
+"""
     spool.write(script, slots=2, workers=2)
     spool.add_messages(2, per_chunk=1)
 
@@ -112,14 +116,14 @@ def test_a_killed_slot_is_reported_alone_and_takes_its_container_with_it(
         file.write(b'{"t":"fini')  # where it was when it was killed
     os.kill(joined["pid"], signal.SIGKILL)
     wait_until(lambda: b'"left"' in journal.read_bytes())
+    actor = int((meeting / started["id"]).read_text())
+    assert not Path(f"/proc/{actor}").exists()
     assert worker.poll() is None
     go.touch()
 
     assert worker.wait(30) == 2
     told = json.loads(journal.read_bytes().splitlines()[-1])
     assert (told["why"], told["error"]) == ("killed", "the worker was killed by signal 9")
-    actor = int((meeting / started["id"]).read_text())
-    wait_until(lambda: not Path(f"/proc/{actor}").exists())
     assert finished(spool, "0.0")[0]["exit_code"] == 0
     assert last(spool, "0.0")["why"] == "empty"
 
