@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
+from bridge.clock import monotonic_s
 from bridge.core.patterns import matches
 from bridge.db.group import Group
 
 T = TypeVar("T")
+
+# Of one process at most; one of each thread that has something to do with the database.
+CONNECTIONS = 15
+# A connection that was in use so short a time ago is not asked whether it is still there: that
+# would cost each request a way to the server and back.
+TRUSTED_S = 2.0
 
 
 class Database:
@@ -26,12 +35,16 @@ class Database:
         """Open `url` (an SQLAlchemy URL; ``sqlite:///path`` or ``postgresql+psycopg://``)."""
         self.url = url
         # Values stay out of errors, and so out of logs: nonces are among them.
+        # What was opened once is kept: opening one costs PostgreSQL a process.
         self.engine: Engine = create_engine(
-            url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True
+            url, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True
         )
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_immediate)
+        else:
+            event.listen(self.engine, "checkin", _note_return)
+            event.listen(self.engine, "checkout", partial(_check_idle, self.engine.dialect))
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._group = Group(self.begin)
 
@@ -65,6 +78,21 @@ class Database:
     def close(self) -> None:
         """Close every connection of the pool."""
         self.engine.dispose()
+
+
+def _note_return(_connection: Any, record: Any) -> None:
+    record.info["returned_s"] = monotonic_s()
+
+
+def _check_idle(dialect: Any, connection: Any, record: Any, _proxy: object) -> None:
+    """Have the pool begin anew if the connection is no more: the server was started again."""
+    returned_s = record.info.get("returned_s")
+    if returned_s is None or monotonic_s() - returned_s < TRUSTED_S:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError() from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
-from bridge.db import ClusterUser
+from bridge.db import ClusterUser, Database
 from tests.factories.rows import START, add_account, add_image
 
 
@@ -60,3 +60,35 @@ def test_sqlite_keeps_what_was_answered(database):
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+@pytest.mark.postgres
+def test_a_connection_that_is_no_more_is_replaced(postgres_database, monkeypatch):
+    """As after a restart of the server, once it was left alone for a while."""
+    database = Database(postgres_database.url)
+    with database.read() as session, database.read() as other:
+        pids = [one.scalar(text("SELECT pg_backend_pid()")) for one in (session, other)]
+    with postgres_database.begin() as session:
+        for pid in pids:
+            session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    monkeypatch.setattr("bridge.db.session.TRUSTED_S", 0)
+    for _ in range(2):
+        with database.read() as session:
+            assert session.scalar(text("SELECT pg_backend_pid()")) not in pids
+    database.close()
+
+
+@pytest.mark.postgres
+def test_one_that_was_used_just_now_is_not_asked_for_first(postgres_database, monkeypatch):
+    database = Database(postgres_database.url)
+    pings = []
+    monkeypatch.setattr(database.engine.dialect, "do_ping", pings.append)
+    for _ in range(2):
+        with database.read() as session:
+            session.scalar(text("SELECT 1"))
+    assert pings == []
+    monkeypatch.setattr("bridge.db.session.TRUSTED_S", 0)
+    with database.read() as session:
+        session.scalar(text("SELECT 1"))
+    assert len(pings) == 1
+    database.close()
