@@ -20,13 +20,13 @@ from bridge.core.shares import Division, Key
 from bridge.core.statuses import ActorStatus, ArrayStatus
 from bridge.db import IS_OPEN, Actor, Array, Execution, Image, Message, is_queued
 from bridge.errors import ImageRefused, InvalidField, UserUnknown
-from bridge.harvest import end_lost
 from bridge.scheduler.context import ClusterContext
 from bridge.scheduler.heads import read_first
 from bridge.scheduler.images import USED_WITHIN
 from bridge.scheduler.lives import room_of, takes_more
 from bridge.scheduler.recipe import Recipe, read_recipe
 from bridge.services.accounts import Account, ask_again, read_account
+from bridge.services.endings import end_waiting
 from bridge.services.logins import Person
 from bridge.services.workers import workers_of
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 4 << 20
 LIGHT = 64
 # Executions of one actor that are ended in one transaction.
-REFUSED_AT_ONCE = 1000
+REFUSED_AT_ONCE = 500
 
 
 def bind_feed(
@@ -218,15 +218,10 @@ def _add_array(
 def refuse(context: ClusterContext, key: Key, reason: str, now: datetime) -> None:
     """End messages that the site no longer allows: anywhere else than asked they are not run."""
     actor_id, username = key
-    head = (
-        select(Execution.seq)
-        .where(is_queued(), Execution.actor_id == actor_id, Execution.username == username)
-        .order_by(Execution.seq)
-        .limit(REFUSED_AT_ONCE)
-    )
     with context.database.begin() as session:
-        _lock_actor(session, actor_id)
-        count = end_lost(session, Execution.seq.in_(session.scalars(head).all()), reason, now)
+        actor = _lock_actor(session, actor_id)
+        mine = Execution.username == username
+        count = end_waiting(session, actor, mine, reason, now, limit=REFUSED_AT_ONCE)
     facts = {"actor": actor_id, "messages": count}
     log.warning("messages refused: %s", reason, extra={"facts": facts})
 
