@@ -6,6 +6,7 @@ transaction that writes begins IMMEDIATE, so that two writers queue up instead o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from bridge.core.patterns import matches
 from bridge.db.group import Group
 
 T = TypeVar("T")
+MOST_REST_S = 0.05
 
 # Of one process at most; one of each thread that has something to do with the database.
 CONNECTIONS = 15
@@ -64,6 +66,15 @@ class Database:
             return self._group.run(work)
         with self.begin() as session:
             return work(session)
+
+    def give_way(self, held_s: float) -> None:
+        """Let others write, after a transaction that took `held_s` and before the next of many.
+
+        SQLite has one writer at a time, and who waits for its turn asks now and then, not in a
+        line: whoever writes time after time without a rest would keep the others out for seconds.
+        """
+        if self.engine.dialect.name == "sqlite":
+            time.sleep(min(held_s, MOST_REST_S))
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -20,7 +20,7 @@ from bridge.sites import Limits
 
 TRUNCATED = " LOG LIMIT EXCEEDED; this execution log was TRUNCATED!"
 OURS = "Abaco Bridge: "  # begins each line of a log that is not the actor's
-HELD_BYTES = 16 << 20
+HELD_BYTES = 4 << 20
 
 
 class Outputs:

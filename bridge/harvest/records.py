@@ -20,7 +20,7 @@ _MAX_NUMBER = 2**30  # of a result; they count 1 KiB each towards a limit of 1 G
 _MAX_RUN_BYTES = 64 << 20  # results of one record; a datagram is far smaller on any kernel
 # Of one call: a forged journal costs its reader so much and no more. A worker's own lines are
 # never bad but for one that a full disk cut off.
-MOST_BAD, MOST_RECORDS = 1000, 500
+MOST_BAD, MOST_RECORDS = 1000, 200
 
 
 @dataclass(frozen=True)

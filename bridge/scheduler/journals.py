@@ -86,10 +86,14 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
     grown, whole = _find_grown(context, owner, array)
     reports = Reports(context, owner, array)
     ended: set[str] = set()  # read to their ends
-    while grown:
+    late = False
+    while grown and not late:
         some = _take_some(grown)
         asked = [(journal.path, journal.offset, journal.limit) for journal in some]
         for journal, data in zip(some, owner.read_each(asked), strict=True):
+            if late:
+                whole = False
+                break
             if isinstance(data, FileRefused):
                 facts = {"array": array.id}
                 log.warning("journal refused: %s", data.message, extra={"facts": facts})
@@ -103,9 +107,8 @@ def read_journals(context: ClusterContext, owner: UserSession, array: Array) -> 
                 grown.append(journal)
             else:
                 whole = False
-        if monotonic_s() >= until:
-            whole = whole and not grown
-            break
+            late = monotonic_s() >= until
+    whole = whole and not grown
     reports.write()
     for name in ended & set(reports.workers):
         worker = reports.workers[name]

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
 from bridge.db import ClusterUser, Database
+from bridge.db import session as db_session
 from tests.factories.rows import START, add_account, add_image
 
 
@@ -92,3 +93,13 @@ def test_one_that_was_used_just_now_is_not_asked_for_first(postgres_database, mo
         session.scalar(text("SELECT 1"))
     assert len(pings) == 1
     database.close()
+
+
+def test_who_writes_time_after_time_lets_others_in(database, monkeypatch):
+    """On SQLite, where they would find it locked whenever they ask."""
+    rests = []
+    monkeypatch.setattr(db_session.time, "sleep", rests.append)
+    database.give_way(0.01)
+    database.give_way(60)
+    has_one_writer = database.engine.dialect.name == "sqlite"
+    assert rests == ([0.01, db_session.MOST_REST_S] if has_one_writer else [])
