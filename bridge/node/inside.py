@@ -44,6 +44,7 @@ _INIT_SIGNALS = frozenset({signal.SIGTERM, signal.SIGCHLD})
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores these
 _CANNOT_RUN, _CANNOT_FIND = 126, 127
 _FAILED = 255
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Fresh(NamedTuple):
@@ -216,7 +217,10 @@ def _be_actor(fresh: Fresh, failure: int) -> None:
         else:
             _execute(path, fresh)
     except OSError as error:
-        os.write(failure, os.fsencode(str(error)))
+        # The actor's are those of its directory and of its arguments; else the image itself is
+        # gone, if its file server was killed.
+        is_its_own = error.errno in (*_MISSING, errno.EACCES, errno.E2BIG)
+        os.write(failure, (b"" if is_its_own else UNMADE) + os.fsencode(str(error)))
     finally:
         os._exit(_FAILED)
 
@@ -232,7 +236,7 @@ def _execute(path: bytes, fresh: Fresh) -> None:
         argv = [b"/bin/sh", path, *fresh.argv[1:]]
         os.execve(argv[0], argv, fresh.environment)  # noqa: S606  # a script without "#!"
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC):
+        if error.errno not in (*_MISSING, errno.EACCES, errno.ENOEXEC):
             raise
         os.write(2, b"%s: %s\n" % (fresh.argv[0], os.fsencode(str(error.strerror))))
         found = error.errno in (errno.EACCES, errno.ENOEXEC)
@@ -240,14 +244,25 @@ def _execute(path: bytes, fresh: Fresh) -> None:
 
 
 def find_program(name: bytes, path: Optional[bytes]) -> Optional[bytes]:
-    """Return the program that a shell would execute for `name`, None when there is none."""
+    """Return the program that a shell would execute for `name`, None when there is none.
+
+    Raises:
+        OSError: there is no looking: the image cannot be read.
+    """
     if b"/" in name:
-        return name if os.path.exists(name) else None
+        return None if _find_mode(name) is None else name
     for folder in (DEFAULT_PATH.encode() if path is None else path).split(b":"):
         place = os.path.join(folder or b".", name)
-        try:
-            if stat.S_ISREG(os.stat(place).st_mode) and os.access(place, os.X_OK):
-                return place
-        except OSError:
-            pass
+        mode = _find_mode(place)
+        if mode is not None and stat.S_ISREG(mode) and os.access(place, os.X_OK):
+            return place
     return None
+
+
+def _find_mode(path: bytes) -> Optional[int]:
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (*_MISSING, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
+            return None
+        raise

@@ -17,9 +17,11 @@ read and cached once. It is made before they are forked, and each has a folder o
 that cannot use it any more makes its own.
 """
 
+import errno
 import functools
 import gc
 import os
+import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from bridge.node import container, inside, keeper, linux
@@ -29,10 +31,14 @@ from bridge.node.messages import Message
 from bridge.node.results import Results, ResultsSocket
 from bridge.node.start_none import StartNone
 from bridge.node.starter import Ending, Outcome
-from bridge.node.template import Template, TemplateError
+from bridge.node.template import Template, TemplateError, wait_for
 
 _FOLDERS = ("", "/ro", "/payload", "/scratch")
 _BINDS_SHOWN = (b"APPTAINER_BIND", b"SINGULARITY_BIND")
+TRIAL_S = 30.0
+# What may pass: older kernels free the namespaces of containers that have ended a few a second.
+_PASSING = tuple("[Errno %d]" % number for number in (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC))
+_PAUSES_S = (0.1, 1.0, 5.0)
 _TRIAL = Message("trial", {})
 _TRIAL_COMMAND = ["/bin/sh", "-c", ":"]
 
@@ -96,13 +102,18 @@ class StartImage(StartNone):
 
         Where none could be made, nothing of the actor has run: another way is tried.
         """
+        pauses_s = list(_PAUSES_S)
         while True:
             if self._template is not None and not self._template.is_alive():
                 self._replace_template("the template has ended")
             outcome = super().run(message, log, results, watch)
             if self._template is None or not self._said.startswith(container.UNMADE):
                 return outcome
-            self._replace_template(outcome.runtime_error or "")
+            why = self._said[len(container.UNMADE) :].decode("utf-8", "replace")
+            if why.startswith(_PASSING) and pauses_s and self._template.is_alive():
+                self._signals.wait(pauses_s.pop(0))
+            else:
+                self._replace_template(why)
 
     def close(self) -> None:
         """End the template as well."""
@@ -162,7 +173,7 @@ class StartImage(StartNone):
             ],
             ("--userns",),
         )
-        return Template(launch, frozenset({inside.FILES}))
+        return Template(launch, frozenset({inside.FILES}), self._signals.fileno())
 
     def _try_container(self) -> None:
         """See that a container can be made.
@@ -179,6 +190,9 @@ class StartImage(StartNone):
             os.close(output_write)
             os.close(marker_write)
         with control:
+            handles = [control.fileno(), self._signals.fileno()]
+            if control.fileno() not in wait_for(handles, time.monotonic() + TRIAL_S):
+                control.sendall(b"0")
             report = keeper.read_report(control, pid)
             os.waitpid(pid, 0)
         said = os.read(marker, 4096)

@@ -66,13 +66,14 @@ class Template:
     Args:
         launch: what starts a container that runs `wait_command`.
         left_out: mount points that are the template's alone.
+        wake: readable when the worker has been told to end.
 
     Raises:
         TemplateError: it does not start, or is of a kind that cannot be made again.
         OSError: this node has no processes or descriptors left, or hides /proc.
     """
 
-    def __init__(self, launch: container.Launch, left_out: FrozenSet[str]) -> None:
+    def __init__(self, launch: container.Launch, left_out: FrozenSet[str], wake: int) -> None:
         self._left_out = left_out
         self._output, output_write = os.pipe()
         marker, marker_write = os.pipe()
@@ -83,7 +84,7 @@ class Template:
                 os.close(handle)
         self._namespaces: Dict[str, int] = {}
         try:
-            self.look = self._read_look(self._find_shell(self._read_number()))
+            self.look = self._read_look(self._find_shell(self._read_number(wake)))
         except BaseException:
             self.close()
             raise
@@ -109,19 +110,16 @@ class Template:
         self._control.close()
         os.close(self._output)
 
-    def _read_number(self) -> int:
+    def _read_number(self, wake: int) -> int:
         """Return the process id that the shell has within."""
         until = time.monotonic() + START_S
         said = b""
-        poller = select.poll()
-        poller.register(self._output, select.POLLIN)
-        poller.register(self._control.fileno(), select.POLLIN)
+        handles = [self._output, self._control.fileno(), wake]
         while not said.endswith(b"\n") or not said.strip().isdigit():
-            left_s = until - time.monotonic()
-            ready = [handle for handle, _ in poller.poll(max(0.0, left_s) * 1000)]
+            ready = wait_for(handles, until)
             piece = os.read(self._output, _READ_BYTES) if self._output in ready else b""
             said += piece
-            if left_s <= 0 or (ready and not piece) or len(said) > _READ_BYTES:
+            if not piece or len(said) > _READ_BYTES:
                 text = said.decode("utf-8", "replace").strip()
                 raise TemplateError("no template starts: " + (text or "it says nothing"))
         return int(said)
@@ -166,6 +164,14 @@ class Template:
             bounding=int(status["CapBnd"], 16),
             limits=find_limits(pid),
         )
+
+
+def wait_for(handles: List[int], until: float) -> List[int]:
+    """Return which of the handles are readable, as soon as one is; none at the moment `until`."""
+    poller = select.poll()
+    for handle in handles:
+        poller.register(handle, select.POLLIN)
+    return [handle for handle, _ in poller.poll(max(0.0, until - time.monotonic()) * 1000)]
 
 
 def open_namespaces(pid: int) -> Dict[str, int]:
