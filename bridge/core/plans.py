@@ -32,7 +32,7 @@ AHEAD_S = 15.0
 # without a history, whose estimate may be wrong by a factor of a thousand. The rest of the queue
 # goes to whichever worker is free first, and in chunks that fit.
 START_S = 30.0
-START_UNKNOWN = 64
+START_UNKNOWN = 16
 # Messages that are out to one array at a time, at most: more than this a bridge does not get
 # through in those seconds.
 MOST_OUT = 10_000
@@ -365,7 +365,7 @@ def _feed(queue: Waiting, arrays: Sequence[Live], done: Round) -> int:
     for live in sorted(arrays, key=lambda a: (a.open_count / max(1, a.workers), a.array_id)):
         ahead = min(each * live.workers, MOST_OUT)
         count = min(left, live.room, ahead - live.open_count)
-        if count > 0 and live.open_count <= ahead / 2:
+        if count > 0 and live.open_count <= max(ahead / 2, live.workers - 1):
             left -= count
             chunks = plan_chunks(count, live.workers, queue.mean_run_s, behind=left)
             done.feeds.append(Feed(live.array_id, chunks))

@@ -22,6 +22,7 @@ class Deadline:
         self._longest_s = 0.0
         told = environ.get("SLURM_JOB_END_TIME", "")
         self._end = float(told) if told.isdigit() else time.time() + time_limit_s
+        self._whole_s = self.left_s
 
     def add(self, seconds: float) -> None:
         """Learn that a message took this long."""
@@ -38,11 +39,12 @@ class Deadline:
         """Whether the next message fits.
 
         It needs its limit where there is one: whoever set it may count on it. Else twice the mean
-        of those before, or the longest of them. The first one has the most time it can get, and is
-        begun whatever it needs: were it left, the next worker would leave it for the same reason.
+        of those before, or the longest of them. The first one is begun whatever it needs: were it
+        left, the next worker would leave it for the same reason. But one who has waited for it for
+        more than half of its time leaves it to that worker, who has all of its own.
         """
         if self._count == 0:
-            return self.left_s > 0
+            return self.left_s > 0 and self.left_s >= self._whole_s / 2
         mean_s = self._sum_s / self._count
         need_s = self._max_run_time_s or max(2 * mean_s, self._longest_s)
         return self.left_s > need_s

@@ -31,6 +31,16 @@ def test_the_first_message_is_begun_with_whatever_there_is(make):
     assert not make(0).has_room()
 
 
+def test_a_worker_that_has_waited_for_long_leaves_the_first_one_to_another(make, monkeypatch):
+    deadline = make(100)
+    monkeypatch.setattr(time, "time", lambda: 1050.0)
+    assert deadline.has_room()
+    monkeypatch.setattr(time, "time", lambda: 1051.0)
+    assert not deadline.has_room()
+    deadline.add(1)
+    assert deadline.has_room()
+
+
 def test_later_ones_need_their_limit(make):
     deadline = make(100, max_run_time_s=200)
     deadline.add(1)

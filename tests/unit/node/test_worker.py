@@ -411,6 +411,16 @@ def test_a_file_server_that_hiccups_ends_no_container(spool, monkeypatch):
     assert worker.look_around(parse_message(b'{"id":"a"}'), time.monotonic(), True).why == "fenced"
 
 
+def test_a_chunk_for_which_the_time_is_too_short_stays_in_the_inbox(spool, make_message):
+    """Another worker may have the time, and else the bridge takes it back as it is."""
+    spool.write(["true"], time_limit_s=100, max_run_time_s=200)
+    spool.add_messages(2, per_chunk=1)
+
+    left = spool.work()[-1]
+    assert (left["why"], left["remaining"]) == ("time", [])
+    assert len(list((spool.root / "inbox").iterdir())) == 1
+
+
 def test_an_order_to_leave_is_for_one_task_and_all_its_restarts(spool, make_message):
     spool.write(["true"])
     spool.add_messages(2, per_chunk=1)

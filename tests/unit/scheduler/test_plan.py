@@ -16,7 +16,7 @@ from tests.unit.scheduler.world import World
 
 
 def test_executions_are_bound_in_their_order(world: World) -> None:
-    ids = world.post(world.actor(), 100)
+    ids = world.post(world.actor(mean_run_s=600), 12)
     world.clock.push(2)
 
     [token] = plan_tick(world.context)
