@@ -157,6 +157,9 @@ class StartImage(StartNone):
         os.mkfifo(self._files() + inside.PIPE[len(inside.FILES) :], 0o600)
 
     def _start_template(self) -> Template:
+        problem = self._sif.find_problem()
+        if problem is not None:  # no message will be run either
+            raise TemplateError(problem)
         files = self._files()
         array = self._array._replace(
             command=Template.wait_command(inside.PIPE), environment={}, workdir=None

@@ -236,14 +236,9 @@ class Cluster(Table):
 
     @check("whole_node", "cpus_per_task", "memory_mib")
     def _check_node(self, _site: Site) -> Iterator[Mistake]:
-        if self.whole_node is None:
-            return
-        for key, most in (
-            ("cpus_per_task", self.whole_node.cpus),
-            ("memory_mib", self.whole_node.memory_mib),
-        ):
-            found = getattr(self, key)
-            if found > most:
+        for key, of_node in (("cpus_per_task", "cpus"), ("memory_mib", "memory_mib")):
+            found, most = getattr(self, key), getattr(self.whole_node, of_node, None)
+            if most is not None and found > most:
                 text = f"found {found}, expected at most {most}, which a whole_node has"
                 yield Mistake((key,), text)
 

@@ -54,6 +54,18 @@ def test_a_runtime_without_namespaces_is_gone_on_with_as_with_none(make, tmp_pat
     assert (outcome.exit_code, outcome.runtime_error, log.text) == (4, None, "hi\n")
 
 
+def test_an_image_that_is_not_the_bridges_is_never_started(make, spool, tmp_path):
+    starter, told = make("echo $MSG", sif_bytes=5, sif_sha256="0" * 64)
+
+    starter.prepare()
+    outcome, _ = run(starter, tmp_path)
+
+    [why] = told
+    assert "its SHA-256 is" in why
+    assert outcome.runtime_error == why
+    assert spool.starts() == []
+
+
 class DyingTemplate:
     """A template whose containers cannot be made."""
 

@@ -85,6 +85,12 @@ BROKEN = [
         'clusters.campus.memory_mib: found "2048", expected an integer of at least 1 (MiB)',
     ),
     Broken(
+        C,
+        "memory_mib = 3500",
+        "memory_mib = 350_000",
+        "clusters.aspen.memory_mib: found 350000, expected at most 190000, which a whole_node has",
+    ),
+    Broken(
         U,
         "cpus_per_task = 1",
         "cpus_per_task = 1.5",
