@@ -46,6 +46,10 @@ _BY_KEY = select(Execution.idempotency_key, Execution.id).where(
     Execution.actor_id == bindparam("actor_id"),
     Execution.idempotency_key.in_(bindparam("keys", expanding=True)),
 )
+# No container was started, and nobody has called it off.
+_WAITS = and_(
+    Execution.status == ExecutionStatus.SUBMITTED, Execution.cancel_requested_at.is_(None)
+)
 _INSERT_MESSAGE = insert(Message)
 _INSERT_PART = insert(MessagePart)
 
@@ -361,19 +365,10 @@ def count_messages(session: Session, identity: Identity, actor_id: str) -> tuple
     return actor, _count_waiting(session, actor.id, None)
 
 
-def _waits(actor_id: str) -> ColumnElement[bool]:
-    """Of an actor's executions: no container was started, and nobody has called it off."""
-    return and_(
-        Execution.actor_id == actor_id,
-        Execution.status == ExecutionStatus.SUBMITTED,
-        Execution.cancel_requested_at.is_(None),
-    )
-
-
 def _taken(actor_id: str) -> ColumnElement[bool]:
-    """Of what `_waits`: what job arrays have taken. Found by them, not among all that ever ran."""
+    """Of what waits, what the actor's job arrays have: found by them, not among all that ran."""
     arrays = select(Array.id).where(Array.actor_id == actor_id, Array.status != ArrayStatus.ENDED)
-    return _waits(actor_id) & IS_OPEN & Execution.array_id.in_(arrays)
+    return _WAITS & IS_OPEN & Execution.array_id.in_(arrays)
 
 
 def _count_waiting(session: Session, actor_id: str, most: int | None) -> int:
@@ -404,7 +399,8 @@ def purge_messages(database: Database, identity: Identity, actor_id: str, now: d
     if last is None:
         return actor
     reason = f"Purged by {identity.username} before it ran."
-    mine = _waits(actor.id) & (Execution.seq <= last)
+    # A sum, so that SQLite takes the index of what waits, and not that of all, by number.
+    mine = _WAITS & (Execution.seq + 0 <= last)
     for _ in range(_PURGE_ROUNDS):
         ended = _PURGED_AT_ONCE
         while ended == _PURGED_AT_ONCE:
