@@ -6,10 +6,12 @@ transaction that writes begins IMMEDIATE, so that two writers queue up instead o
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from random import SystemRandom
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
@@ -28,6 +30,9 @@ CONNECTIONS = 15
 # A connection that was in use so short a time ago is not asked whether it is still there: that
 # would cost each request a way to the server and back.
 TRUSTED_S = 2.0
+# How long SQLite's transactions wait for each other.
+BUSY_MS = 30_000
+_random = SystemRandom()
 
 
 class Database:
@@ -43,7 +48,7 @@ class Database:
         )
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_immediate)
+            event.listen(self.engine, "begin", _begin)
         else:
             event.listen(self.engine, "checkin", _note_return)
             event.listen(self.engine, "checkout", partial(_check_idle, self.engine.dialect))
@@ -107,13 +112,13 @@ def _check_idle(dialect: Any, connection: Any, record: Any, _proxy: object) -> N
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun by _begin_immediate
+    connection.isolation_level = None  # transactions are begun by _begin
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=30000",
+        f"busy_timeout={BUSY_MS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
@@ -128,6 +133,34 @@ def _matches(pattern: str, subject: bytes | None) -> bool | None:
     return None if subject is None else matches(pattern, subject.decode(errors="replace"))
 
 
-def _begin_immediate(connection: Any) -> None:
-    read_only = connection.get_execution_options().get("sqlite_read", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _begin(connection: Any) -> None:
+    if connection.get_execution_options().get("sqlite_read", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver = connection.connection.driver_connection
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        began = _try_to_begin(driver)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    if not began:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _try_to_begin(driver: sqlite3.Connection) -> bool:
+    """Wait for the one who writes, asking often; whether a transaction that writes has begun.
+
+    SQLite itself asks again after up to a tenth of a second. Whoever comes to a database to which
+    another process writes one short transaction after the other would wait for many of them.
+    """
+    end = monotonic_s() + BUSY_MS / 1000
+    while monotonic_s() < end:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                return False  # whatever it is, it is told as errors of the database are
+        else:
+            return True
+        time.sleep(_random.uniform(0.0005, 0.003))
+    return False

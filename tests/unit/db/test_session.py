@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import OperationalError, StatementError
 
 from bridge.db import ClusterUser, Database
 from bridge.db import session as db_session
@@ -61,6 +62,21 @@ def test_sqlite_keeps_what_was_answered(database):
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_who_cannot_write_in_time_is_told_so(sqlite_template, tmp_path, monkeypatch):
+    monkeypatch.setattr("bridge.db.session.BUSY_MS", 20)
+    shutil.copy(sqlite_template, tmp_path / "bridge.db")
+    first, second = (Database(f"sqlite:///{tmp_path}/bridge.db") for _ in range(2))
+    with first.begin() as session:
+        add_image(session)
+        with pytest.raises(OperationalError, match="database is locked"), second.begin() as other:
+            add_image(other)
+    with second.begin() as other:
+        add_image(other)
+        assert other.scalar(text("SELECT count(*) FROM images")) == 2
+    first.close()
+    second.close()
 
 
 @pytest.mark.postgres
