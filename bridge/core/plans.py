@@ -373,10 +373,10 @@ def _feed(queue: Waiting, arrays: Sequence[Live], done: Round) -> int:
 
 
 def _plan(queue: Waiting, rules: PackingRules, tasks: int, share: int) -> ArrayPlan:
-    count = min(share, rules.max_messages_per_array)
+    count = min(share, rules.max_messages_per_array, MOST_OUT)
     if rules.feeds:
         each = START_UNKNOWN if queue.mean_run_s is None else 1 + math.ceil(START_S / queue.each_s)
-        count = min(count, each * tasks, MOST_OUT)
+        count = min(count, each * tasks)
     tasks = min(tasks, count)
     behind = queue.count - count if rules.feeds else 0
     chunks = plan_chunks(count, tasks, queue.mean_run_s, behind)[:MAX_CHUNKS]

@@ -21,6 +21,8 @@ does not know it after `lost_after_s`, it is closed and its messages get a new p
 token. A late job of the old one finds an empty inbox and leaves. A chunk comes to the workers once
 (bridge.scheduler.feed); of a stateful actor one message is bound at a time.
 
-A round harvests before it plans: what a message leaves is there for the next one half a second
-later. Submissions have threads of their own, since one sbatch may hang for minutes.
+A round harvests before it plans: what a message leaves is there for the next one. Rounds come twice
+a second; a message that has just come is planned and fed at once, and what was given out just now
+is looked at ten times a second for a while (bridge.scheduler.pace, bridge.scheduler.hot).
+Submissions have threads of their own, since one sbatch may hang for minutes.
 """

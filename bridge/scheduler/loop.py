@@ -131,8 +131,15 @@ class SchedulerLoop:
                 {Due.ROUND: self.work, Due.NEWS: self.hurry, Due.LOOK: self.look}[due]()
             except Exception:
                 log.exception("round failed")
-            waits = [context.memory.plan_again_s for context in self._contexts]
-            self._pace.note(due, begun, min((s for s in waits if s is not None), default=None))
+            self._pace.note(due, begun, self._take_wait())
+
+    def _take_wait(self) -> float | None:
+        """Return after how many seconds there will be something to plan, once."""
+        waits = []
+        for context in self._contexts:
+            waits.append(context.memory.plan_again_s)
+            context.memory.plan_again_s = None
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def hurry(self) -> None:
         """Give out what has come, and do nothing else."""

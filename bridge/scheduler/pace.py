@@ -66,12 +66,16 @@ class Pace:
         Args:
             due: what `next_due` said.
             begun: when it began.
-            plan_again_s: after so many seconds there will be something to plan.
+            plan_again_s: after so many seconds there will be something to plan; None where nothing
+                was planned, or nothing waits.
         """
         now = self._now()
         took = now - begun
         self._look_at = now + LOOK_S
-        self._plan_at = None if plan_again_s is None else now + plan_again_s
+        if plan_again_s is not None:
+            self._plan_at = now + plan_again_s
+        elif due is not Due.LOOK:
+            self._plan_at = None
         if due is Due.ROUND:
             self._round_at = max(now, begun + ROUND_S)
         else:

@@ -21,7 +21,7 @@ from bridge.scheduler.loop import SchedulerLoop
 from bridge.sessions import UserSession
 from tests.factories.rows import START, add_actor
 from tests.unit.events.receiver import serving
-from tests.unit.scheduler.world import World
+from tests.unit.scheduler.world import GOOD, World
 
 
 def test_events_are_delivered_and_schedules_run(
@@ -186,3 +186,26 @@ def test_a_message_goes_out_between_two_rounds(world: World, one: SchedulerLoop)
     one.run(stop)  # ends the submission under way
     assert world.queued() == 0
     assert world.slurm.calls["submit"] == 1
+
+
+def test_the_next_message_of_a_stateful_actor_goes_out_when_one_is_over(
+    world: World, one: SchedulerLoop
+) -> None:
+    actor = world.actor(stateless=False)
+    ids = world.post(actor, 3)
+    world.tick(2)
+    one.hurry()  # it leads from now on
+    for started in (1, 2, 3):
+        world.work_all()
+        one.look()
+        assert len(world.starts) == started
+    assert world.statuses(ids) == [GOOD] * 3
+    assert len(world.arrays()) == 1
+
+
+def test_a_burst_is_waited_for_between_rounds(world: World, one: SchedulerLoop) -> None:
+    world.post(world.actor())
+    one.hurry()
+    assert one._take_wait() == 1.0  # the site's linger_s
+    assert one._take_wait() is None
+    assert world.arrays() == []

@@ -100,6 +100,15 @@ def test_a_burst_is_planned_when_it_is_whole(clocked: Clocked) -> None:
     assert clocked.due() is None
 
 
+def test_a_look_does_not_put_it_off(clocked: Clocked) -> None:
+    clocked.newest = 1
+    assert clocked.do(0.0, plan_again_s=0.25) is Due.NEWS
+    clocked.now_s += 0.125
+    assert clocked.do(0.0, is_hot=True) is Due.LOOK
+    clocked.now_s += 0.125
+    assert clocked.do(0.0, is_hot=True) is Due.NEWS
+
+
 def test_hot_arrays_are_looked_at(clocked: Clocked) -> None:
     clocked.now_s += LOOK_S
     assert clocked.due() is None
