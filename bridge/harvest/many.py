@@ -6,15 +6,32 @@ import json
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import bindparam, delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from bridge.db import Array, Execution, Message
 from bridge.db.given import GIVEN
 
+# What is read of an execution to conclude it; the rest is only written.
+_TO_CONCLUDE = load_only(
+    Execution.id,
+    Execution.actor_id,
+    Execution.array_id,
+    Execution.attempt,
+    Execution.cancel_requested_at,
+    Execution.exit_code,
+    Execution.hops,
+    Execution.message_received_time,
+    Execution.reason,
+    Execution.result_bytes,
+    Execution.result_count,
+    Execution.start_time,
+    Execution.status,
+    Execution.username,
+)
 _FIND = {
-    name: select(Execution).where(
-        Execution.array_id == bindparam("array_id"), Execution.id.in_(given.names())
-    )
+    name: select(Execution)
+    .where(Execution.array_id == bindparam("array_id"), Execution.id.in_(given.names()))
+    .options(_TO_CONCLUDE)
     for name, given in GIVEN.items()
 }
 _DELETE = {

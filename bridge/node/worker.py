@@ -133,10 +133,10 @@ class Worker:
         return self._orders.why_leave() or ("" if self._deadline.has_room() else "time")
 
     def _run(self, message: Message) -> None:
-        started_at = time.time()
         begun = time.monotonic()
         self._write_held({"t": "started", "id": message.id})
         reached("started")
+        started_at = time.time()
         log = Capture(
             self._spool.path("logs", message.id),
             self._array.inline_log_bytes,

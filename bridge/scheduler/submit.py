@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from bridge.audit import tell, write
 from bridge.auth import sign_token
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = timedelta(seconds=30)
 HELD_BYTES = 8 << 20  # payloads that are read from the database at once
 PIECE_BYTES = 1 << 20  # of a chunk that is sent at once
+# What a message's line says of its execution.
+_OF_A_LINE = load_only(Execution.id, Execution.executor, Execution.actor_revision, raiseload=True)
 
 
 def due_arrays(context: ClusterContext) -> Sequence[tuple[str, str]]:
@@ -229,6 +231,7 @@ def _lines(context: ClusterContext, owner: UserSession, array: Array, number: in
                 .join(Execution, Execution.id == Message.execution_id)
                 .where(Message.execution_id.in_(group))
                 .order_by(Execution.seq)
+                .options(_OF_A_LINE)
             ).all()
         for message, execution in rows:
             if needs_file(message):
