@@ -24,7 +24,8 @@ format: setup  ## Write the code in the one form
 	$(BIN)/ruff check --fix .
 
 bench: setup  ## Measure the bridge against what it could be at best; ONLY="part ..." measures some; writes build/bench.json
-	$(SUDO) PEERS="$(PEERS)" WORKLOADS="$(WORKLOADS)" $(BIN)/python -m tests.bench $(ONLY)
+	$(SUDO) PEERS="$(PEERS)" WORKLOADS="$(WORKLOADS)" BENCH_SECONDS="$(BENCH_SECONDS)" \
+	  $(BIN)/python -m tests.bench $(ONLY)
 
 clean:  ## Remove the demo's sandbox, its images and what was built
 	-$(SUDO) $(BIN)/bridge sandbox down --images

@@ -13,7 +13,7 @@ messages follows from how fast they go: about `BENCH_SECONDS` a measurement.
 
 Environment: `PEERS` (contenders) and `WORKLOADS` name what alone is to be measured, words apart;
 every contender can be named for every workload, though by default not all are measured with each.
-`BENCH_SECONDS` is 10 unless it is given.
+`BENCH_SECONDS` is 12 unless it is given.
 """
 
 from __future__ import annotations
@@ -82,12 +82,11 @@ STAYS = ("bare", "parsl_function", "process")  # of the digits alone: their imag
 # What is measured where nobody says: all ratios, and what the rest of the time allows.
 DEFAULT: dict[str, tuple[str, ...]] = {
     "true": tuple(name for name in CONTENDERS if name not in STAYS),
-    "python": ("limit", "loop", "image", "array", "hyperqueue"),
+    "python": ("limit", "loop", "image"),
     "digits": (
-        "limit", "none", "loop", "image", "array", "hyperqueue", "parsl_function", "process",
-        "bare",
+        "limit", "none", "loop", "image", "array", "parsl_function", "process", "bare",
     ),
-    "sleep": ("loop", "image", "array", "hyperqueue"),
+    "sleep": ("loop", "image", "array"),
 }  # fmt: skip
 
 
@@ -96,7 +95,7 @@ def measure() -> tuple[dict[str, float], dict[str, Any]]:
 
     What fails is told in ``failed``, and the others go on.
     """
-    aim_s = float(os.environ.get("BENCH_SECONDS") or 10)
+    aim_s = float(os.environ.get("BENCH_SECONDS") or 12)
     chosen = choose(_words("PEERS"), _words("WORKLOADS"))
     workloads = [one for one in WORKLOADS if one.name in chosen]
     rates: dict[str, dict[str, Rate]] = {workload.name: {} for workload in workloads}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-TOO_SHORT = 0.6  # of the time that was aimed at
+TOO_SHORT = 0.8  # of the time that was aimed at
 TRIES = 3
 
 
