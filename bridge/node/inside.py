@@ -13,7 +13,9 @@ So the overlay is made in the template's user namespace, as all mounts are, and 
 actor comes last. It costs nothing that can be measured, and it has two uses: the user's keyrings
 belong to a user namespace, so no message finds another's; and nobody in the container ever belongs
 to the namespace that owns its mounts. (A second mount of the image alone, instead of the template's
-root, was tried: no faster, and it would depend on where Apptainer keeps its own.)
+root, was tried: no faster, and it would depend on where Apptainer keeps its own.) Without
+`userxattr` the kernel writes four lines into its log for each overlay that is mounted so, and a
+directory of the image that was removed could not be made again.
 
 Init is a fork of the worker, whose memory knows other messages: it cannot be traced or looked into,
 and its command line is wiped.
@@ -119,7 +121,7 @@ def make(look: Look, mounts: List[Tuple[str, str]]) -> None:
     for name, mode in (("upper", look.root_mode), ("work", 0o755), ("root", 0o755)):
         os.mkdir("%s/%s" % (SCRATCH, name), mode)
     os.chmod(SCRATCH + "/upper", look.root_mode)
-    layers = "lowerdir=/,upperdir={0}/upper,workdir={0}/work".format(SCRATCH)
+    layers = "userxattr,lowerdir=/,upperdir={0}/upper,workdir={0}/work".format(SCRATCH)
     linux.mount("overlay", SCRATCH + "/root", "overlay", look.root_flags, layers)
     copies = _copy(look)
     os.chdir(SCRATCH + "/root")

@@ -42,7 +42,7 @@ class Mount(NamedTuple):
 class Step(NamedTuple):
     """One mount to make: `how` is BIND, NEW or COPY; the rest as mount(2) takes it for NEW.
 
-    A BIND with `whole` takes all that is mounted below along.
+    A BIND with `whole` takes all that is mounted below along, also what came there since (autofs).
     """
 
     how: str
@@ -97,8 +97,11 @@ def plan_mounts(
         left_out: mount points that only the template has.
 
     Raises:
-        MountsError: one of them is of a kind that is not known here.
+        MountsError: one of them is of a kind that is not known here, or one that is left out is not
+            where it should be, and could be seen by messages.
     """
+    for point in left_out - {mount.point for mount in mounts}:
+        raise MountsError("%s of a container is mounted elsewhere" % point)
     # Of several on one point the last is seen.
     seen = {mount.point: mount for mount in mounts if mount.point != "/"}
     steps: List[Step] = []
@@ -110,7 +113,7 @@ def plan_mounts(
         below = [other for other in seen.values() if other.point.startswith(point + "/")]
         if step.how == BIND and all(_is_bound(other, host_devices) for other in below):
             whole = point + "/"
-            step = step._replace(whole=bool(below))
+            step = step._replace(whole=True)
         steps.append(step)
     return steps
 

@@ -3,9 +3,10 @@
 What a message finds is what `reuse=none` gives it: a fresh root, /tmp and /dev/shm, processes, IPC
 and keyrings of its own, the image's environment, the owner's ids, the site's binds with their
 modes. What is different: the image's own start scripts have run once for all messages of a worker,
-so they do not see a message's variables; /etc/resolv.conf is as it was when the worker began; a
-message's use of the processor and of files is counted without Apptainer's, and the image's file
-server is not part of it.
+so they do not see a message's variables; /etc/resolv.conf is as it was when the worker began; the
+job's session keyring (AFS) is not handed on, since what one message leaves there the next would
+find; a message's use of the processor and of files is counted without Apptainer's, and without the
+image's file server. The network is the host's both ways, abstract sockets too.
 
 Where a node cannot do this (no user namespaces, no overlay in them, no FUSE, a system call that is
 missing), or the runtime does something to its containers that cannot be done again, the worker says
@@ -34,6 +35,7 @@ from bridge.node.starter import Ending, Outcome
 from bridge.node.template import Template, TemplateError, wait_for
 
 _FOLDERS = ("", "/ro", "/payload", "/scratch")
+_ONLY_THE_TEMPLATES = frozenset({inside.FILES, inside.FILES_READ_ONLY, inside.PAYLOADS})
 _BINDS_SHOWN = (b"APPTAINER_BIND", b"SINGULARITY_BIND")
 TRIAL_S = 30.0
 # What may pass: older kernels free the namespaces of containers that have ended a few a second.
@@ -176,7 +178,7 @@ class StartImage(StartNone):
             ],
             ("--userns",),
         )
-        return Template(launch, frozenset({inside.FILES}), self._signals.fileno())
+        return Template(launch, _ONLY_THE_TEMPLATES, self._signals.fileno())
 
     def _try_container(self) -> None:
         """See that a container can be made.

@@ -80,6 +80,7 @@ class Template:
         try:
             self.keeper, self._control = keeper.fork_keeper(launch, output_write, marker_write)
         finally:
+            # The keeper has the marker's end for reading too, so that the shim can write.
             for handle in (output_write, marker_write, marker):
                 os.close(handle)
         self._namespaces: Dict[str, int] = {}

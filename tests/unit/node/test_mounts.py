@@ -36,12 +36,15 @@ INFO = r"""
 HOST = frozenset({"0:64", "0:65", "0:29", "254:0"})
 
 
-def plan(text: str = INFO, host: frozenset[str] = HOST) -> list[Step]:
-    return plan_mounts(parse_mountinfo(text), host, frozenset({"/tmp/ours"}))
+OURS = frozenset({"/tmp/ours", "/tmp/ours/ro"})
+
+
+def plan(text: str = INFO, left_out: frozenset[str] = frozenset()) -> list[Step]:
+    return plan_mounts(parse_mountinfo(text), HOST, left_out)
 
 
 def test_each_mount_is_made_again_in_its_own_way():
-    assert plan() == [
+    assert plan(INFO, OURS) == [
         Step(COPY, "/dev", flags=MS_NOSUID),
         Step(NEW, "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, ("size=9k",)),
         Step(NEW, "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV),
@@ -52,11 +55,11 @@ def test_each_mount_is_made_again_in_its_own_way():
             MS_NOSUID | MS_NOEXEC,
             ("mode=620", "ptmxmode=666", "newinstance"),
         ),
-        Step(BIND, "/dev/null"),
+        Step(BIND, "/dev/null", whole=True),
         Step(NEW, "/proc", "proc", MS_NOSUID | MS_NODEV),
         Step(BIND, "/sys", whole=True),
         Step(COPY, "/tmp", flags=MS_NOSUID | MS_NODEV),
-        Step(BIND, "/my bind\\"),
+        Step(BIND, "/my bind\\", whole=True),
     ]
 
 
@@ -69,7 +72,7 @@ def test_a_read_only_file_system_of_its_own_stays_so():
 def test_a_bind_with_something_of_the_containers_below_is_made_one_by_one():
     below = "\n500 441 0:200 / /sys/own rw - tmpfs tmpfs rw"
 
-    steps = {step.point: step for step in plan(INFO + below)}
+    steps = {step.point: step for step in plan(INFO + below, OURS)}
 
     assert not steps["/sys"].whole
     assert steps["/sys/fs/cgroup"].how == BIND
@@ -85,6 +88,11 @@ def test_of_two_mounts_on_one_point_the_upper_is_seen():
 def test_a_kind_that_is_not_known_is_refused():
     with pytest.raises(MountsError, match=r"/x of a container .* type fuse\.sshfs"):
         plan("1 0 0:77 / /x rw - fuse.sshfs sshfs rw")
+
+
+def test_what_only_the_template_has_must_be_where_it_was_asked_for():
+    with pytest.raises(MountsError, match="/tmp/ours/ro of a container is mounted elsewhere"):
+        plan(INFO.replace("/tmp/ours/ro", "/image/ours/ro"), OURS)
 
 
 @pytest.mark.parametrize("fstype", ["fuse.fuse-overlayfs", "tmpfs", "ext4"])
