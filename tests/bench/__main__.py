@@ -6,7 +6,8 @@ of these what they did not measure this time; where none is, it begins anew. Bes
 bench.txt, the table, and bench.png.
 
 bench.json has ``ratios`` (names and targets are in targets.py), ``figures``, ``versions`` and
-``machine``. The exit code is 1 where ``failed`` of the figures has anything.
+``machine``. A part that fails, or something within it, does not keep others from being measured:
+``failed`` of the figures says why, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bridge.errors import BridgeError
 from tests.bench.machine import read_machine, read_versions
 from tests.bench.table import RESULTS, text_table
 from tests.clients.environments import ROOT, ensure_environment
@@ -37,10 +39,7 @@ def main() -> None:
         report.get("figures", {}).pop("failed", None)
     for part in named or PARTS:
         print(f"--- {part}")
-        ratios, figures = importlib.import_module(f"tests.bench.{part}").measure()
-        versions = {**read_versions(), **figures.pop("versions", {})}
-        found = {"ratios": ratios, "figures": figures, "versions": versions}
-        report = merge(report, {**found, "machine": read_machine()})
+        report = merge(report, {**run_part(part), "machine": read_machine()})
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(report, indent=2) + "\n")
     table = text_table(report)
@@ -50,6 +49,17 @@ def main() -> None:
     failed = report["figures"].get("failed")
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def run_part(part: str) -> dict[str, Any]:
+    """Return what a part adds to the report; where it fails as a whole, that it did."""
+    try:
+        ratios, figures = importlib.import_module(f"tests.bench.{part}").measure()
+    except (BridgeError, RuntimeError, OSError) as error:
+        print(f"{part} failed: {error}")
+        return {"ratios": {}, "figures": {"failed": {part: str(error)}}, "versions": {}}
+    versions = {**read_versions(), **figures.pop("versions", {})}
+    return {"ratios": ratios, "figures": figures, "versions": versions}
 
 
 def draw(results: Path, picture: Path) -> None:

@@ -19,7 +19,7 @@ every contender can be named for every workload, though by default not all are m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bridge.errors import SandboxError
@@ -98,21 +98,8 @@ def measure() -> tuple[dict[str, float], dict[str, Any]]:
     aim_s = float(os.environ.get("BENCH_SECONDS") or 12)
     chosen = choose(_words("PEERS"), _words("WORKLOADS"))
     workloads = [one for one in WORKLOADS if one.name in chosen]
-    rates: dict[str, dict[str, Rate]] = {workload.name: {} for workload in workloads}
-    failed: dict[str, str] = {}
     with staged("bench", workloads, print) as stage:
-        for workload in workloads:
-            for name in chosen[workload.name]:
-                try:
-                    found = CONTENDERS[name](stage, workload, aim_s)
-                except (SandboxError, RuntimeError) as error:
-                    failed[f"{workload.name} {name}"] = str(error)
-                    print(f"{workload.name:8} {name:16} failed: {error}")
-                    stage.clear()
-                    continue
-                rates[workload.name].update(found)
-                for each, rate in found.items():
-                    print(f"{workload.name:8} {each:16} {rate.per_s:10.2f}/s  {rate.figures()}")
+        rates, failed = compete(stage, chosen, aim_s)
         versions = read_versions(stage.sandbox)
     figures = {
         "versions": versions,
@@ -125,6 +112,27 @@ def measure() -> tuple[dict[str, float], dict[str, Any]]:
         },
     }
     return divide(rates), figures
+
+
+def compete(
+    stage: Stage, chosen: Mapping[str, Sequence[str]], aim_s: float
+) -> tuple[dict[str, dict[str, Rate]], dict[str, str]]:
+    """Return rates by workload and contender, and why there is none by those that failed."""
+    rates: dict[str, dict[str, Rate]] = {workload: {} for workload in chosen}
+    failed: dict[str, str] = {}
+    pairs = [(one, name) for one in WORKLOADS if one.name in chosen for name in chosen[one.name]]
+    for workload, name in pairs:
+        try:
+            found = CONTENDERS[name](stage, workload, aim_s)
+        except (SandboxError, RuntimeError) as error:
+            failed[f"{workload.name} {name}"] = str(error)
+            print(f"{workload.name:8} {name:16} failed: {error}")
+            stage.clear()
+            continue
+        rates[workload.name].update(found)
+        for each, rate in found.items():
+            print(f"{workload.name:8} {each:16} {rate.per_s:10.2f}/s  {rate.figures()}")
+    return rates, failed
 
 
 def choose(peers: Sequence[str], workloads: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.peers import DEFAULT, choose
+from bridge.errors import SandboxError
+from tests.bench.__main__ import run_part
+from tests.bench.peers import CONTENDERS, DEFAULT, choose, compete
 from tests.bench.peers.ours import rate_of_rows
-from tests.bench.peers.rates import DIVIDED, FRESH, PEERS
-from tests.bench.peers.stage import LIBRARIES, compare_labels, parse_versions
+from tests.bench.peers.rates import DIVIDED, FRESH, PEERS, Rate
+from tests.bench.peers.stage import LIBRARIES, Stage, compare_labels, parse_versions
 from tests.bench.peers.workloads import build_line
 
 
@@ -60,3 +62,34 @@ def test_the_workers_rate_is_from_first_start_to_last_end() -> None:
 def test_the_peers_versions_are_named() -> None:
     listed = "".join(f"{name}==1.{at}\n" for at, name in enumerate(LIBRARIES)) + "pip==25\n"
     assert parse_versions(listed) == {name: f"1.{at}" for at, name in enumerate(LIBRARIES)}
+
+
+def test_one_that_fails_is_told_and_cleared_away_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cleared = []
+
+    class Bare(Stage):
+        def clear(self) -> None:
+            cleared.append(True)
+
+    def fail(*_: object) -> dict[str, Rate]:
+        raise SandboxError("no such program")
+
+    monkeypatch.setitem(CONTENDERS, "dask", fail)
+    monkeypatch.setitem(CONTENDERS, "loop", lambda *_: {"loop": Rate(10, 2)})
+    stage = Bare(*[None] * 3)
+
+    rates, failed = compete(stage, {"true": ["dask", "loop"], "sleep": ["loop"]}, 1)
+
+    assert rates == {"true": {"loop": Rate(10, 2)}, "sleep": {"loop": Rate(10, 2)}}
+    assert failed == {"true dask": "no such program"}
+    assert cleared == [True]
+
+
+def test_a_part_that_fails_as_a_whole_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise SandboxError("no container engine")
+
+    monkeypatch.setattr("tests.bench.peers.measure", fail)
+    assert run_part("peers")["figures"] == {"failed": {"peers": "no container engine"}}
