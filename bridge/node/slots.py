@@ -22,6 +22,7 @@ from bridge.node.cpus import divide_cpus, read_topology
 from bridge.node.gpus import divide_gpus
 from bridge.node.identity import Identity
 from bridge.node.journal import Fenced, Journal
+from bridge.node.keeper import STUCK_S
 from bridge.node.signals import Signals
 
 LEFT, FAILED, FENCED = 0, 2, 3  # exit statuses of a worker
@@ -74,7 +75,8 @@ class Slots:
                 for pid in self._running:
                     processes.send(pid, signal.SIGTERM)
             self._reap()
-            if self._dead and not self._find_orphans():
+            is_stuck = time.monotonic() >= self._kill_at + STUCK_S
+            if self._dead and (is_stuck or not self._find_orphans()):
                 self._bury()
         return self._worst
 
