@@ -23,7 +23,7 @@ from bridge.core.patterns import matches
 from bridge.db.group import Group
 
 T = TypeVar("T")
-MOST_REST_S = 0.05
+MOST_REST_S = 0.005  # longer than between two questions of who waits
 
 # Of one process at most; one of each thread that has something to do with the database.
 CONNECTIONS = 15
@@ -75,8 +75,9 @@ class Database:
     def give_way(self, held_s: float) -> None:
         """Let others write, after a transaction that took `held_s` and before the next of many.
 
-        SQLite has one writer at a time, and who waits for its turn asks now and then, not in a
-        line: whoever writes time after time without a rest would keep the others out for seconds.
+        SQLite has one writer at a time, and who waits for its turn asks for it every few
+        milliseconds, and stands in no line: whoever writes time after time without a rest would
+        keep the others out for long.
         """
         if self.engine.dialect.name == "sqlite":
             time.sleep(min(held_s, MOST_REST_S))

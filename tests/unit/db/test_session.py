@@ -115,7 +115,7 @@ def test_who_writes_time_after_time_lets_others_in(database, monkeypatch):
     """On SQLite, where they would find it locked whenever they ask."""
     rests = []
     monkeypatch.setattr(db_session.time, "sleep", rests.append)
-    database.give_way(0.01)
+    database.give_way(0.001)
     database.give_way(60)
     has_one_writer = database.engine.dialect.name == "sqlite"
-    assert rests == ([0.01, db_session.MOST_REST_S] if has_one_writer else [])
+    assert rests == ([0.001, db_session.MOST_REST_S] if has_one_writer else [])
