@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from bridge.core.statuses import ArrayStatus
+from bridge.scheduler.journals import harvest_tick
 from tests.factories.statements import recorded_scans
 from tests.unit.scheduler.world import GOOD, QUEUED, RUNNING, World
 
@@ -143,3 +144,19 @@ def test_a_large_message_travels_in_a_file(world: World) -> None:
 
     array = world.array()
     assert (Path(array.spool) / "payload" / one).read_bytes() == b"x" * 70_000
+
+
+def test_the_journals_of_all_workers_are_read_in_one_exchange(world: World) -> None:
+    ids = world.post(world.actor(mean_run_s=600), 3)
+    world.tick(2)
+    for index in range(3):
+        hand = world.hand(index)
+        hand.claim()
+        hand.finish(hand.begin())
+    before = len(world.sessions.asked)
+    harvest_tick(world.context)
+
+    verbs = [verb for verb, _ in world.sessions.asked[before:]]
+    assert verbs == ["list", "read_each"]
+    assert world.statuses(ids) == [GOOD] * 3
+    assert {worker.journal_offset > 0 for worker in world.workers().values()} == {True}
