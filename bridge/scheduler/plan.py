@@ -83,7 +83,9 @@ def _decide(
         arrays = [array for array in arrays if array.actor_id in actors]
     with_array = {(array.actor_id, array.username) for array in arrays}
     keys = list(queues.waiting)
-    if len(keys) > QUEUES_AT_ONCE:
+    if len(keys) <= QUEUES_AT_ONCE:
+        context.memory.barred.clear()
+    else:
         _leave_out_barred(context, queues, now)
         keys = [key for key in queues.waiting if key in with_array]
     look_into(session, context, queues, keys, now)
@@ -104,12 +106,11 @@ def _decide(
 
 
 def _leave_out_barred(context: ClusterContext, queues: Queues, now: datetime) -> None:
-    barred = context.memory.barred
-    for key, until in list(barred.items()):
-        if until <= now or key not in queues.waiting:
-            del barred[key]
-        else:
-            del queues.waiting[key]
+    barred = context.memory.barred = {
+        key: until for key, until in context.memory.barred.items() if until > now
+    }
+    for key in barred.keys() & queues.waiting.keys():
+        del queues.waiting[key]
 
 
 def _settle_others(context: ClusterContext, queues: Queues, now: datetime) -> None:
