@@ -40,7 +40,7 @@ def _driven(name: str, driver: str, **more: Any) -> Measure:
     def measure(stage: Stage, workload: Workload, aim_s: float) -> dict[str, Rate]:
         rate = Rate(**stage.drive(driver, workload, aim_s, **more))
         if more.get("mode") != "function":  # which looks at what it returns itself
-            stage.check_labels(workload, name)
+            stage.check_labels(workload, name, rate.count)
         return {name: rate}
 
     return measure

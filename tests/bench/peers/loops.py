@@ -32,7 +32,7 @@ def measure_loop(stage: Stage, workload: Workload, aim_s: float) -> Rate:
     script = _TIMED.format(f"xargs -P {EACH} -n 1 {stage.place(workload)}/message")
     argv = ["sh", "-c", script]
     rate = measure_rate(lambda n: run_on_nodes(stage, workload, argv, n, NODES), 16, aim_s, MOST)
-    stage.check_labels(workload, "loop")
+    stage.check_labels(workload, "loop", rate.count)
     return rate
 
 

@@ -96,7 +96,7 @@ class Bridge:
             labels = pool.map(read, rows)
         names = (picture.rpartition("/")[2] for picture in pictures)
         found = dict(zip(names, labels, strict=False))
-        compare_labels(found, self._stage.labels, f"bridge, {self.reuse}")
+        compare_labels(found, self._stage.labels, f"bridge, {self.reuse}", len(pictures))
 
 
 def rate_of_rows(rows: Sequence[dict[str, Any]]) -> float:

@@ -90,32 +90,41 @@ class Stage:
         """End what a contender that failed left in Slurm."""
         self.sandbox.run("login", ["scancel", f"--user={USER}"])
 
-    def check_labels(self, workload: Workload, who: str) -> None:
-        """See that every picture that was classified got its label, and forget the outputs.
+    def check_labels(self, workload: Workload, who: str, count: int) -> None:
+        """See that the pictures of so many messages got their labels, and forget the outputs.
 
         Raises:
-            RuntimeError: one did not, or none was.
+            RuntimeError: one has another label, or none.
         """
         if workload is not DIGITS:
             return
         script = "cd out && for f in *; do read -r label _ < $f; echo $f $label; done; rm -rf *"
         argv = ["sh", "-c", f"cd {self.place(workload)} && {script}"]
         lines = self.sandbox.run("login", argv, user=USER).stdout.splitlines()
-        compare_labels(dict(line.split() for line in lines), self.labels, who)
+        found = {name: label[0] for name, *label in map(str.split, lines) if label}
+        compare_labels(found, self.labels, who, count)
 
 
-def compare_labels(found: Mapping[str, str], expected: Mapping[str, str], who: str) -> None:
+def compare_labels(
+    found: Mapping[str, str], expected: Mapping[str, str], who: str, count: int
+) -> None:
     """Compare labels by picture; the classifier is wrong now and then, but always in the same way.
 
+    Args:
+        found: labels by the picture's name.
+        expected: labels by the picture's path, in the order of messages.
+        who: the contender.
+        count: how many messages there were, each picture in turn.
+
     Raises:
-        RuntimeError: an answer differs from `expected`, or there is none at all.
+        RuntimeError: an answer differs from `expected`, or a picture has none.
     """
-    wanted = {Path(path).name: label for path, label in expected.items()}
-    wrong = {name: label for name, label in found.items() if wanted.get(name) != label}
-    if wrong or not found:
+    wanted = {Path(path).name: label for path, label in list(expected.items())[:count]}
+    wrong = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
+    if wrong:
         raise RuntimeError(
-            f"{who}: expected the classifier's own label for each picture, found"
-            f" {len(wrong)} others of {len(found)}: {dict(list(wrong.items())[:3])}"
+            f"{who}: expected the classifier's own label for each of {len(wanted)} pictures, found"
+            f" others or none for {len(wrong)}: {', '.join(sorted(wrong)[:5])}"
         )
 
 

@@ -44,11 +44,12 @@ def test_an_unknown_name_is_told() -> None:
 
 def test_labels_must_be_the_classifiers_own() -> None:
     expected = {"/work/digits/000.png": "7", "/work/digits/001.png": "1"}
-    compare_labels({"000.png": "7"}, expected, "loop")
-    with pytest.raises(RuntimeError, match=r"loop: .* 1 others of 2"):
-        compare_labels({"000.png": "7", "001.png": "2"}, expected, "loop")
-    with pytest.raises(RuntimeError, match="0 others of 0"):
-        compare_labels({}, expected, "loop")
+    compare_labels({"000.png": "7"}, expected, "loop", 1)
+    compare_labels({"000.png": "7", "001.png": "1"}, expected, "loop", 9)
+    with pytest.raises(RuntimeError, match=r"loop: .* each of 2 .* for 1: 001\.png"):
+        compare_labels({"000.png": "7", "001.png": "2"}, expected, "loop", 2)
+    with pytest.raises(RuntimeError, match=r"for 1: 001\.png"):
+        compare_labels({"000.png": "7"}, expected, "loop", 2)
 
 
 def test_the_workers_rate_is_from_first_start_to_last_end() -> None:
