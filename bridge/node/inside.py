@@ -1,9 +1,9 @@
 """Makes one container after a template, in a process of its own, and becomes the actor in it.
 
-Three processes: the keeper, outside; below it the first process of the container (`init`); below
+Three processes: the forge, outside; below it the first process of the container (`init`); below
 that the actor, which is not the first one, so that signals do to it what they do elsewhere. Init
 waits for the actor, passes SIGTERM on to it, reaps orphans, and ends when the actor does: then the
-kernel kills everything that is left, however it hid (pid_namespaces(7)). If the keeper is killed,
+kernel kills everything that is left, however it hid (pid_namespaces(7)). If the forge is killed,
 init is too.
 
 The container's root is an overlay whose lower layer is the template's whole root, found by entering
@@ -17,11 +17,12 @@ root, was tried: no faster, and it would depend on where Apptainer keeps its own
 `userxattr` the kernel writes four lines into its log for each overlay that is mounted so, and a
 directory of the image that was removed could not be made again.
 
-Init is a fork of the worker, whose memory knows other messages: it cannot be traced or looked into,
+Init is a fork of the forge, whose memory knows other messages: it cannot be traced or looked into,
 and its command line is wiped.
 """
 
 import errno
+import marshal
 import os
 import resource
 import signal
@@ -50,58 +51,80 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Fresh(NamedTuple):
-    """A container to make, and what is to run in it."""
+    """What one message wants of its container."""
 
-    look: Look
-    mounts: List[Tuple[str, str]]  # of this message: path in the template, path in the container
+    mounts: List[Tuple[str, str]]  # path in the template, path in the container
     environment: Dict[bytes, bytes]
     argv: List[bytes]
     workdir: bytes
-    arguments: Dict[str, int]  # where the worker's command line is
+
+    def pack(self) -> bytes:
+        """Return it as a forge is sent it."""
+        return marshal.dumps(tuple(self))
 
 
-def start(fresh: Fresh, handles: List[int]) -> int:
-    """Make the container; return init's process id. Called in the keeper, which it changes.
+def unpack(request: bytes) -> Fresh:
+    """Return what was packed, by this very program."""
+    return Fresh(*marshal.loads(request))  # noqa: S302
 
-    The first of `handles` becomes stdout and stderr; to the second, the marker, is written what
-    becomes of the start: STARTED when the actor's program runs, NOT_FOUND,
-    UNMADE with a reason when there is no container, or why the program cannot be executed.
+
+class Maker:
+    """Makes containers after one template, in a process that belongs to it: a forge.
+
+    Args:
+        look: of the template.
+        arguments: where this program's command line is.
     """
-    output, marker = handles
-    problem = ""
-    try:
-        linux.setns(fresh.look.namespaces["user"], "user")
-        linux.unshare(linux.CLONE_NEWPID)
-    except OSError as error:
-        problem = str(error)
-    pid = os.fork()
-    if pid != 0:
-        return pid
-    try:
-        if problem:
-            os.write(marker, UNMADE + problem.encode("utf-8", "replace"))
-        else:
-            _be_init(fresh, output, marker)
-    finally:
-        os._exit(_FAILED)
+
+    def __init__(self, look: Look, arguments: Dict[str, int]) -> None:
+        self.look = look
+        self.arguments = arguments
+        self._has_entered = False
+
+    def __call__(self, request: bytes, handles: List[int]) -> int:
+        """Make a container for a packed `Fresh`; return its init's process id.
+
+        The first of `handles` becomes stdout and stderr; to the second, the marker, is written what
+        becomes of the start: STARTED when the actor's program runs, NOT_FOUND,
+        UNMADE with a reason when there is no container, or why the program cannot be executed.
+        """
+        output, marker = handles
+        problem = ""
+        try:
+            if not self._has_entered:
+                linux.setns(self.look.namespaces["user"], "user")
+                self._has_entered = True
+            pid = linux.fork_into(linux.CLONE_NEWPID)
+        except OSError as error:
+            problem = str(error)
+            pid = os.fork()
+        if pid != 0:
+            return pid
+        try:
+            if problem:
+                os.write(marker, UNMADE + problem.encode("utf-8", "replace"))
+            else:
+                _be_init(self, unpack(request), output, marker)
+        finally:
+            os._exit(_FAILED)
 
 
-def _be_init(fresh: Fresh, output: int, marker: int) -> None:
+def _be_init(maker: Maker, fresh: Fresh, output: int, marker: int) -> None:
     """Be the first process of the container; never returns but for a failure."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _INIT_SIGNALS)
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        make(fresh.look, fresh.mounts)
-        _lock_in(fresh)
+        make(maker.look, fresh.mounts)
+        _lock_in(maker)
         failure, failure_write = os.pipe()
         actor = os.fork()
     except OSError as error:
         os.write(marker, UNMADE + str(error).encode("utf-8", "replace"))
         return
     if actor == 0:
-        _be_actor(fresh, failure_write)
+        _be_actor(maker.look, fresh, failure_write)
     os.close(failure_write)
     failed = os.read(failure, 4096)
     os.write(marker, failed or STARTED)
@@ -176,15 +199,15 @@ def _make_mount(step: Step, copies: Dict[str, str]) -> None:
             linux.mount(None, step.point, None, linux.MS_REMOUNT | linux.MS_BIND | step.flags)
 
 
-def _lock_in(fresh: Fresh) -> None:
+def _lock_in(maker: Maker) -> None:
     """Give up what made the container possible."""
     uid, gid = os.getuid(), os.getgid()
     linux.unshare(linux.CLONE_NEWUSER)
     linux.map_user_and_group(uid, gid)
     linux.join_new_session_keyring()
-    linux.give_up_capabilities(fresh.look.bounding)
+    linux.give_up_capabilities(maker.look.bounding)
     linux.set_no_new_privileges()
-    linux.rename_process(_INIT_NAME, fresh.arguments)
+    linux.rename_process(_INIT_NAME, maker.arguments)
     linux.hide_memory()
     linux.die_with_parent()
 
@@ -203,13 +226,13 @@ def _wait_for(actor: int) -> None:
                 break
 
 
-def _be_actor(fresh: Fresh, failure: int) -> None:
+def _be_actor(look: Look, fresh: Fresh, failure: int) -> None:
     """Become the actor's program, or say why not; never returns."""
     try:
-        os.umask(fresh.look.umask)
+        os.umask(look.umask)
         for number in _DEFAULT_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        for kind, limits in fresh.look.limits.items():
+        for kind, limits in look.limits.items():
             resource.setrlimit(kind, limits)
         os.chdir(fresh.workdir)
         path = find_program(fresh.argv[0], fresh.environment.get(b"PATH"))

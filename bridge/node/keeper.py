@@ -3,7 +3,8 @@
 It is the subreaper of all that the runtime starts (SIGKILL to Apptainer leaves ``squashfuse_ll``
 behind, field.md 5.2), so it can wait for every one, and what it has waited for is what this one
 message used: rusage of its children, and their I/O, which the kernel adds to the parent that reaps
-them. It lives only as long as its container, and ends it when its worker is gone.
+them. It ends its container when its worker is gone, and lives no longer than that, but for the one
+that makes a worker's containers one after another (bridge.node.forge).
 
 Between the two is a socket pair: the worker sends the seconds of grace to have the container ended;
 the keeper sends one report and exits. The end of the stream tells either that the other is dead.
@@ -13,7 +14,6 @@ import fcntl
 import functools
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -29,7 +29,7 @@ END_GRACE_S = 3.0  # Slurm's own grace may be as short as 5 s (KillWait), and th
 LEFTOVER_GRACE_S = 1.0  # for what a container leaves behind
 STUCK_S = 30.0  # a process that sleeps in the kernel (a dead file server) does not even die of KILL
 _KILL_AGAIN_S = 0.05
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU, signal.SIGCHLD)
 _AT_START = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores these, its children must not
 
 
@@ -59,7 +59,7 @@ def fork_keeper_of(start: Start, handles: List[int]) -> Tuple[int, socket.socket
     would be told to the worker's.
     """
     ours, theirs = socket.socketpair()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:
@@ -68,13 +68,13 @@ def fork_keeper_of(start: Start, handles: List[int]) -> Tuple[int, socket.socket
         ours.close()
         raise
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
     return pid, ours
 
 
 def read_report(control: socket.socket, keeper: int) -> Dict[str, Any]:
-    """Return the report of a keeper that has come to its end.
+    """Return the report of a keeper whose container has come to its end.
 
     A keeper that was killed makes none. What it kept has become the worker's (which is a subreaper
     for this) and is ended here.
@@ -103,7 +103,7 @@ def _be_keeper(
         ours.close()
         os.setsid()
         processes.become_subreaper()
-        theirs.sendall(json.dumps(_Keeper(start, handles, theirs).keep()).encode())
+        theirs.sendall(Keeper().keep(start, handles, theirs))
         os._exit(0)
     except BaseException:  # noqa: BLE001  # an edge: the worker's frames are above this one
         traceback.print_exc(file=sys.stderr)
@@ -111,21 +111,28 @@ def _be_keeper(
         os._exit(1)
 
 
-class _Keeper:
-    def __init__(self, start: Start, handles: List[int], control: socket.socket) -> None:
-        self._control = control
-        self._io_before = _read_io_bytes()
+class Keeper:
+    """Keeps one container, or one after another; this process's signals and children are its own.
+
+    Made while `SIGNALS` are held back, which it lets come.
+    """
+
+    def __init__(self) -> None:
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write)
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know nothing of a container before."""
         self._asked = False
-        self._pid = start(handles)
-        for handle in set(handles):
-            os.close(handle)
+        self._pid = 0
         self._status: Optional[int] = None
+        self._cpu_s, self._max_rss_kib = 0.0, 0
         self._kill_at: Optional[float] = None
         self._give_up_at: Optional[float] = None
 
@@ -133,28 +140,47 @@ class _Keeper:
         if number != signal.SIGCHLD:
             self._asked = True
 
-    def keep(self) -> Dict[str, Any]:
-        """Wait until the container and all it left behind have ended; return the report."""
+    def keep(self, start: Start, handles: List[int], control: socket.socket) -> bytes:
+        """Start a container, wait until it and all it left behind have ended; return the report."""
+        self._control = control
+        self._forget()
+        io_before = _read_io_bytes()
+        self._pid = start(handles)
+        for handle in set(handles):
+            os.close(handle)
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         poller.register(self._control.fileno(), select.POLLIN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        while self._reap() and not self._is_stuck():
+        while self._reap() and not self.is_stuck():
             self._press_on()
             for handle, _ in poller.poll(self._timeout_ms()):
                 if handle == self._wake:
                     os.read(self._wake, 512)
                 elif self._read_order():
                     poller.unregister(self._control.fileno())
-        return self._report()
+        report = {
+            "pid": self._pid,
+            "status": signal.SIGKILL if self._status is None else self._status,
+            "cpu_ns": int(self._cpu_s * 1e9),
+            "max_rss_kib": self._max_rss_kib,
+            "io_bytes": max(0, _read_io_bytes() - io_before),
+        }
+        return json.dumps(report).encode()
+
+    def is_stuck(self) -> bool:
+        """Whether something of the last container does not even die of SIGKILL."""
+        return self._give_up_at is not None and time.monotonic() >= self._give_up_at
 
     def _reap(self) -> bool:
         """Wait for what has ended; return whether anything is left."""
         try:
             while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                # What a process used includes those that it has waited for itself.
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return True
+                self._cpu_s += usage.ru_utime + usage.ru_stime
+                self._max_rss_kib = max(self._max_rss_kib, usage.ru_maxrss)
                 if pid == self._pid:
                     self._status = status
         except ChildProcessError:
@@ -190,24 +216,10 @@ class _Keeper:
             self._kill_at = time.monotonic() + _KILL_AGAIN_S
             self._give_up_at = self._give_up_at or time.monotonic() + STUCK_S
 
-    def _is_stuck(self) -> bool:
-        return self._give_up_at is not None and time.monotonic() >= self._give_up_at
-
     def _timeout_ms(self) -> Optional[float]:
         if self._kill_at is None:
             return None
         return max(0.0, self._kill_at - time.monotonic()) * 1000
-
-    def _report(self) -> Dict[str, Any]:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        after = _read_io_bytes()
-        return {
-            "pid": self._pid,
-            "status": signal.SIGKILL if self._status is None else self._status,
-            "cpu_ns": int((usage.ru_utime + usage.ru_stime) * 1e9),
-            "max_rss_kib": usage.ru_maxrss,
-            "io_bytes": max(0, after - self._io_before),
-        }
 
 
 def spawn_runtime(launch: Launch, handles: List[int]) -> int:

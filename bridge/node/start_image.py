@@ -19,7 +19,6 @@ that cannot use it any more makes its own.
 """
 
 import errno
-import functools
 import gc
 import os
 import time
@@ -27,10 +26,11 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from bridge.node import container, inside, keeper, linux
 from bridge.node.capture import Capture
+from bridge.node.forge import Forge
 from bridge.node.memory import MemoryWatch
 from bridge.node.messages import Message
 from bridge.node.results import Results, ResultsSocket
-from bridge.node.start_none import StartNone
+from bridge.node.start_none import Kept, StartNone
 from bridge.node.starter import Ending, Outcome
 from bridge.node.template import Template, TemplateError, wait_for
 
@@ -63,6 +63,7 @@ class StartImage(StartNone):
     """Starts a container for each message after one template of the image."""
 
     _template: Optional[Template] = None
+    _forge: Optional[Forge] = None
     _arguments: Dict[str, int]
     _remakes_left = 1
     _loan: Optional[Loan] = None
@@ -146,6 +147,9 @@ class StartImage(StartNone):
             self.tell(why)
 
     def _drop_template(self) -> None:
+        if self._forge is not None:
+            self._forge.close()
+            self._forge = None
         if self._template is not None and self._loan is None:
             self._template.close()
         self._template = self._loan = None
@@ -186,20 +190,20 @@ class StartImage(StartNone):
         Raises:
             TemplateError: it cannot; says why.
         """
-        start = self._build_fresh(_TRIAL, [], _TRIAL_COMMAND)
+        forge = self._start_forge()
         output, output_write = os.pipe()
         marker, marker_write = os.pipe()
         try:
-            pid, control = keeper.fork_keeper_of(start, [output_write, marker_write])
+            request = self._build_request(_TRIAL, [], _TRIAL_COMMAND)
+            with forge.begin(request, [output_write, marker_write]) as control:
+                handles = [control.fileno(), self._signals.fileno()]
+                if control.fileno() not in wait_for(handles, time.monotonic() + TRIAL_S):
+                    control.sendall(b"0")
+                report = keeper.read_report(control, forge.pid)
         finally:
             os.close(output_write)
             os.close(marker_write)
-        with control:
-            handles = [control.fileno(), self._signals.fileno()]
-            if control.fileno() not in wait_for(handles, time.monotonic() + TRIAL_S):
-                control.sendall(b"0")
-            report = keeper.read_report(control, pid)
-            os.waitpid(pid, 0)
+            forge.close()
         said = os.read(marker, 4096)
         log = os.read(output, 4096)
         os.close(output)
@@ -232,24 +236,33 @@ class StartImage(StartNone):
         limit_mib = self._array.memory_mib
         return MemoryWatch(limit_mib, keeper_pid, own_mib=0, skip=1) if limit_mib else None
 
-    def _build_start(self, message: Message, mounts: List[Tuple[str, str, str]]) -> keeper.Start:
+    def _begin(
+        self, message: Message, mounts: List[Tuple[str, str, str]], handles: List[int]
+    ) -> Kept:
         if self._template is None:
-            return super()._build_start(message, mounts)
-        return self._build_fresh(message, mounts, self._array.command)
+            return super()._begin(message, mounts, handles)
+        request = self._build_request(message, mounts, self._array.command)
+        if self._forge is not None:
+            try:
+                return Kept(self._forge.pid, self._forge.begin(request, handles), stays=True)
+            except (BrokenPipeError, ConnectionResetError):  # it was killed, or stuck
+                self._forge.close()
+        self._forge = self._start_forge()
+        return Kept(self._forge.pid, self._forge.begin(request, handles), stays=True)
 
-    def _build_fresh(
-        self, message: Message, mounts: List[Tuple[str, str, str]], command: List[str]
-    ) -> keeper.Start:
+    def _start_forge(self) -> Forge:
         assert self._template is not None
-        fresh = inside.Fresh(
-            look=self._template.look,
+        return Forge(inside.Maker(self._template.look, self._arguments))
+
+    def _build_request(
+        self, message: Message, mounts: List[Tuple[str, str, str]], command: List[str]
+    ) -> bytes:
+        return inside.Fresh(
             mounts=[(self._seen_at(source, mode), target) for source, target, mode in mounts],
             environment=self._build_environment(message, mounts, command),
             argv=[container.encode(word) for word in command],
             workdir=container.encode(self._array.workdir or "/"),
-            arguments=self._arguments,
-        )
-        return functools.partial(inside.start, fresh)
+        ).pack()
 
     def _seen_at(self, source: str, mode: str) -> str:
         """Return where the template has a file of this message's."""

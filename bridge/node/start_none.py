@@ -1,11 +1,11 @@
 """`reuse=none`: one ``apptainer exec`` of the SIF for each message. The safest, and the slowest."""
 
-import functools
 import os
 import select
 import shutil
+import socket
 import time
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from bridge.node import container, keeper
 from bridge.node.capture import Capture
@@ -24,6 +24,14 @@ WATCH_EVERY_S = 1.0
 _READ_BYTES = 1 << 16
 _LAST_READS = 64  # what a pipe can hold, and no more: somebody may go on writing into it
 _ERROR_CHARS = 2000
+
+
+class Kept(NamedTuple):
+    """A container that runs."""
+
+    keeper: int  # the process above it
+    control: socket.socket  # the worker's end
+    stays: bool = False  # whether the keeper outlives it
 
 
 class StartNone(Starter):
@@ -116,9 +124,12 @@ class StartNone(Starter):
         assert self._place is not None
         return ResultsSocket(self._place.path, results)
 
-    def _build_start(self, message: Message, mounts: List[Tuple[str, str, str]]) -> keeper.Start:
+    def _begin(
+        self, message: Message, mounts: List[Tuple[str, str, str]], handles: List[int]
+    ) -> Kept:
         launch = self._build_launch(message, mounts)
-        return functools.partial(keeper.spawn_runtime, launch)
+        output, marker = handles
+        return Kept(*keeper.fork_keeper(launch, output, marker))
 
     def _build_launch(
         self, message: Message, mounts: List[Tuple[str, str, str]]
@@ -160,7 +171,7 @@ class StartNone(Starter):
         watch: Callable[[], Optional[Ending]],
     ) -> Outcome:
         kills_before = self._oom_count.read()
-        run = _Run(self._build_start(message, mounts), log, inbox)
+        run = _Run(lambda handles: self._begin(message, mounts, handles), log, inbox)
         try:
             ending = run.follow(self._signals, watch, self._watch_memory(run.keeper))
             self._said = run.read_marker() or self._said_elsewhere(message)
@@ -201,14 +212,19 @@ def find_missing(binds: List[Tuple[str, str, str]]) -> Optional[str]:
 class _Run:
     """One container, from start to end."""
 
-    def __init__(self, start: keeper.Start, log: Capture, inbox: Optional[ResultsSocket]) -> None:
+    def __init__(
+        self,
+        begin: Callable[[List[int]], Kept],
+        log: Capture,
+        inbox: Optional[ResultsSocket],
+    ) -> None:
         self._log = log
         self._inbox = inbox
         self._watch_at = time.monotonic() + WATCH_EVERY_S
         self._output, output_write = os.pipe()
         self._marker, marker_write = os.pipe()
         try:
-            self.keeper, self._control = keeper.fork_keeper_of(start, [output_write, marker_write])
+            self.keeper, self._control, self._stays = begin([output_write, marker_write])
         finally:
             os.close(output_write)
             os.close(marker_write)
@@ -296,11 +312,12 @@ class _Run:
         return outcome._replace(runtime_error=explain(marker, command, exit_code, self._log))
 
     def close(self) -> None:
-        """Close what is open and wait for the keeper."""
+        """Close what is open and wait for the keeper, unless it stays."""
         for handle in (self._output, self._marker):
             os.close(handle)
         self._control.close()
-        os.waitpid(self.keeper, 0)
+        if not self._stays:
+            os.waitpid(self.keeper, 0)
 
     def _order(self, grace_s: float) -> None:
         """Have the container ended; the keeper may have ended by itself meanwhile."""
