@@ -51,8 +51,23 @@ class Bridge:
         self._check(skip)
         return seconds
 
+    def have_workers(self) -> None:
+        """Have as many workers as every contender, and wait until all are there."""
+        self._stage.admin.call("POST", f"/{self.actor}/workers", json={"num": SLOTS})
+        end = time.monotonic() + TIMEOUT_S
+        while self._ready() < SLOTS:
+            if time.monotonic() > end:
+                raise RuntimeError(f"bridge, {self.reuse}: no {SLOTS} workers in {TIMEOUT_S:.0f} s")
+            time.sleep(0.5)
+
+    def _ready(self) -> int:
+        workers = self._client.call("GET", f"/{self.actor}/workers")
+        return sum(worker["status"] == "READY" for worker in workers)
+
     def wait_idle(self) -> None:
-        """Wait until no worker is left."""
+        """Wait until no worker is left; those that stay are sent away."""
+        for worker in self._client.call("GET", f"/{self.actor}/workers"):
+            self._stage.admin.call("DELETE", f"/{self.actor}/workers/{worker['id']}")
         queue = ["squeue", "--noheader", "--format=%i"]
         end = time.monotonic() + TIMEOUT_S
         while self._stage.sandbox.run("login", queue).stdout.strip():
@@ -111,12 +126,14 @@ def measure_bridge(
 ) -> dict[str, Rate]:
     """Return rates by contender.
 
-    ``<reuse>`` is with workers that stay, from the POST on; ``<reuse>_idle`` begins with none.
+    ``<reuse>`` is with workers that were asked for, from the POST on; ``<reuse>_idle`` begins with
+    none.
     """
     bridge = Bridge(stage, workload, reuse)
     try:
         bridge.wait_idle()
         start_s = bridge.run(SLOTS)
+        bridge.have_workers()
         warm = measure_rate(bridge.run, FIRST[reuse], aim_s, MOST)
         rates = {reuse: Rate(warm.count, warm.seconds, start_s, bridge.workers_per_s)}
         if from_idle:
