@@ -7,9 +7,10 @@ C library wraps, is not.
 
 import ctypes
 import errno
+import itertools
 import os
 import signal
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
@@ -17,7 +18,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 32, 4096, 16384, 1 << 19
+MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 32, 4096, 8192, 16384, 1 << 19
 # As mountinfo names them, for what is mounted anew.
 MOUNT_FLAGS = {
     "ro": MS_RDONLY,
@@ -65,16 +66,13 @@ def fork_into(flags: int) -> int:
     it tells itself in os.fork().
     """
     arguments = (ctypes.c_uint64 * 8)(flags, 0, 0, 0, int(signal.SIGCHLD))
-    tells_more = hasattr(_PYTHON, "PyOS_BeforeFork")  # Python 3.7
-    if tells_more:
-        _PYTHON.PyOS_BeforeFork()
+    _PYTHON.PyOS_BeforeFork()
     pid = _PYTHON.syscall(_CLONE3, arguments, ctypes.c_size_t(ctypes.sizeof(arguments)))
     if pid == 0:
-        (_PYTHON.PyOS_AfterFork_Child if tells_more else _PYTHON.PyOS_AfterFork)()
+        _PYTHON.PyOS_AfterFork_Child()
         return 0
     number = ctypes.get_errno()
-    if tells_more:
-        _PYTHON.PyOS_AfterFork_Parent()
+    _PYTHON.PyOS_AfterFork_Parent()
     if pid < 0:
         raise OSError(number, "clone3(%#x): %s" % (flags, os.strerror(number)))
     return int(pid)
@@ -88,6 +86,16 @@ def mount(
         _encode(source), _encode(target), _encode(fstype), ctypes.c_ulong(flags), _encode(data)
     )
     _check(done, "mount(%s, %s, %s)" % (source, target, fstype))
+
+
+def move_mount(source: str, target: str) -> None:
+    """Move a mount with all that is below; where it is locked in its place, bind it instead."""
+    try:
+        mount(source, target, None, MS_MOVE)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        mount(source, target, None, MS_BIND | MS_REC)
 
 
 def change_root() -> None:
@@ -113,17 +121,26 @@ def map_user_and_group(uid: int, gid: int) -> None:
         ("uid_map", "%d %d 1" % (uid, uid)),
         ("gid_map", "%d %d 1" % (gid, gid)),
     ):
-        with open("/proc/self/" + name, "w") as file:
-            file.write(text)
+        handle = os.open("/proc/self/" + name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(handle, text.encode())
+        finally:
+            os.close(handle)
 
 
-def give_up_capabilities(bounding: int) -> None:
-    """Have none and get none again; what is not in `bounding` leaves the bounding set too."""
-    for number in range(_LAST_CAPABILITY + 1):
-        if _LIBC.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) < 0:
-            break  # beyond the last that this kernel knows
-        if not bounding >> number & 1:
-            _check(_LIBC.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), "prctl(PR_CAPBSET_DROP)")
+def list_capabilities_beyond(bounding: int) -> List[int]:
+    """Return the capabilities that this kernel knows and that are not in the set `bounding`."""
+    known = itertools.takewhile(
+        lambda number: _LIBC.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0,
+        range(_LAST_CAPABILITY + 1),
+    )
+    return [number for number in known if not bounding >> number & 1]
+
+
+def give_up_capabilities(dropped: List[int]) -> None:
+    """Have none and get none again; those `dropped` leave the bounding set too."""
+    for number in dropped:
+        _check(_LIBC.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), "prctl(PR_CAPBSET_DROP)")
     ambient = _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     _check(ambient, "prctl(PR_CAP_AMBIENT)")
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)

@@ -1,7 +1,8 @@
 """What a container has mounted, read from one and planned for the next. Pure: mounts nothing.
 
 Every mount of the template but its root is made again for each message, in one of these ways. What
-the host has mounted too (the site's binds, devices, /sys) is bound again, with the flags it has.
+the host has mounted too (the site's binds, devices, /sys) is moved over from the message's copy of
+the template's mounts, with the flags it has; or bound, where something is below that is not.
 What is the template's own has been written to, or may be, so it is made anew: a file system of
 memory, /proc, terminals and message queues by mounting another; a directory or a file of the
 runtime's session (/dev, /tmp, /etc/passwd) by a copy.
@@ -12,7 +13,7 @@ from typing import Dict, FrozenSet, List, NamedTuple, Tuple
 
 from bridge.node.linux import MOUNT_FLAGS
 
-BIND, NEW, COPY = "bind", "new", "copy"
+MOVE, BIND, NEW, COPY = "move", "bind", "new", "copy"
 
 # What is mounted anew, with the options that are kept.
 _NEW_TYPES: Dict[str, Tuple[str, ...]] = {
@@ -50,7 +51,6 @@ class Step(NamedTuple):
     fstype: str = ""
     flags: int = 0
     options: Tuple[str, ...] = ()
-    whole: bool = False
 
 
 def parse_mountinfo(text: str) -> List[Mount]:
@@ -113,7 +113,7 @@ def plan_mounts(
         below = [other for other in seen.values() if other.point.startswith(point + "/")]
         if step.how == BIND and all(_is_bound(other, host_devices) for other in below):
             whole = point + "/"
-            step = step._replace(whole=True)
+            step = step._replace(how=MOVE)
         steps.append(step)
     return steps
 

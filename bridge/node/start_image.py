@@ -21,6 +21,7 @@ that cannot use it any more makes its own.
 import errno
 import gc
 import os
+import sys
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -163,6 +164,8 @@ class StartImage(StartNone):
         os.mkfifo(self._files() + inside.PIPE[len(inside.FILES) :], 0o600)
 
     def _start_template(self) -> Template:
+        if not hasattr(os, "posix_spawn"):
+            raise TemplateError("it takes Python 3.8, this is %s" % sys.version.split()[0])
         problem = self._sif.find_problem()
         if problem is not None:  # no message will be run either
             raise TemplateError(problem)

@@ -45,6 +45,14 @@ class Entry(NamedTuple):
     content: Optional[bytes] = None
 
 
+class Link(NamedTuple):
+    """A symbolic link of the root directory, as images with a merged /usr have."""
+
+    name: str
+    target: str
+    mtime_ns: int
+
+
 class Look(NamedTuple):
     """What a container of the image looks like."""
 
@@ -52,6 +60,7 @@ class Look(NamedTuple):
     namespaces: Dict[str, int]  # descriptors; those that are not the host's
     steps: List[Step]
     copies: Dict[str, List[Entry]]  # of each COPY step, by its point
+    links: List[Link]  # of the root directory
     root_mode: int
     root_flags: int
     bytes: int  # what a container may write in all
@@ -158,6 +167,7 @@ class Template:
             namespaces=self._namespaces,
             steps=modes,
             copies=copies,
+            links=read_links(root),
             root_mode=os.stat(root).st_mode & 0o7777,
             root_flags=flags,
             bytes=room.f_blocks * room.f_frsize,
@@ -239,6 +249,16 @@ def read_environment(pid: int) -> Dict[bytes, bytes]:
     with open("/proc/%d/environ" % pid, "rb") as file:
         lines = file.read().split(b"\0")
     return dict(line.partition(b"=")[::2] for line in lines if b"=" in line)
+
+
+def read_links(root: str) -> List[Link]:
+    """Return the symbolic links that lie in the directory `root` itself."""
+    with os.scandir(root) as entries:
+        return [
+            Link(entry.name, os.readlink(entry.path), entry.stat(follow_symlinks=False).st_mtime_ns)
+            for entry in entries
+            if entry.is_symlink()
+        ]
 
 
 def read_entries(path: str, skipped: FrozenSet[str] = frozenset()) -> List[Entry]:

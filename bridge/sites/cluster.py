@@ -174,7 +174,7 @@ class Cluster(Table):
         (), description="Groups (names or numbers) whose members run nothing."
     )
     node_python: NodePath = Field(
-        "/usr/bin/python3", description="Python 3.6 or later on every node."
+        "/usr/bin/python3", description="Python 3.6 or later on every node; 3.8 for fast starts."
     )
     apptainer: NodeProgram = Field("apptainer", description="The container runtime on the nodes.")
     reuse: Literal["none", "image"] = Field(

@@ -8,6 +8,7 @@ from bridge.node.linux import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from bridge.node.mounts import (
     BIND,
     COPY,
+    MOVE,
     NEW,
     Mount,
     MountsError,
@@ -55,11 +56,11 @@ def test_each_mount_is_made_again_in_its_own_way():
             MS_NOSUID | MS_NOEXEC,
             ("mode=620", "ptmxmode=666", "newinstance"),
         ),
-        Step(BIND, "/dev/null", whole=True),
+        Step(MOVE, "/dev/null"),
         Step(NEW, "/proc", "proc", MS_NOSUID | MS_NODEV),
-        Step(BIND, "/sys", whole=True),
+        Step(MOVE, "/sys"),
         Step(COPY, "/tmp", flags=MS_NOSUID | MS_NODEV),
-        Step(BIND, "/my bind\\", whole=True),
+        Step(MOVE, "/my bind\\"),
     ]
 
 
@@ -74,8 +75,8 @@ def test_a_bind_with_something_of_the_containers_below_is_made_one_by_one():
 
     steps = {step.point: step for step in plan(INFO + below, OURS)}
 
-    assert not steps["/sys"].whole
-    assert steps["/sys/fs/cgroup"].how == BIND
+    assert steps["/sys"].how == BIND
+    assert steps["/sys/fs/cgroup"].how == MOVE
     assert steps["/sys/own"].how == NEW
 
 

@@ -54,6 +54,16 @@ def test_a_runtime_without_namespaces_is_gone_on_with_as_with_none(make, tmp_pat
     assert (outcome.exit_code, outcome.runtime_error, log.text) == (4, None, "hi\n")
 
 
+def test_an_old_python_goes_on_as_with_none(make, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_spawn")
+    starter, told = make("echo $MSG")
+
+    starter.prepare()
+
+    assert told[0].startswith("it takes Python 3.8, this is 3.")
+    assert run(starter, tmp_path)[1].text == "hi\n"
+
+
 def test_an_image_that_is_not_the_bridges_is_never_started(make, spool, tmp_path):
     starter, told = make("echo $MSG", sif_bytes=5, sif_sha256="0" * 64)
 
@@ -69,7 +79,7 @@ def test_an_image_that_is_not_the_bridges_is_never_started(make, spool, tmp_path
 class DyingTemplate:
     """A template whose containers cannot be made."""
 
-    look = Look({}, {"user": -1}, [], {}, 0o755, 0, 0, 0o77, 0, {})
+    look = Look({}, {"user": -1}, [], {}, [], 0o755, 0, 0, 0o77, 0, {})
 
     def __init__(self):
         self.is_closed = False
