@@ -79,7 +79,7 @@ def test_one_that_fails_is_told_and_cleared_away_and_others_go_on(
 
     monkeypatch.setitem(CONTENDERS, "dask", fail)
     monkeypatch.setitem(CONTENDERS, "loop", lambda *_: {"loop": Rate(10, 2)})
-    stage = Bare(*[None] * 3)
+    stage = Bare(*[None] * 4)
 
     rates, failed = compete(stage, {"true": ["dask", "loop"], "sleep": ["loop"]}, 1)
 
