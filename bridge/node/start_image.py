@@ -111,6 +111,8 @@ class StartImage(StartNone):
             if self._template is not None and not self._template.is_alive():
                 self._replace_template("the template has ended")
             outcome = super().run(message, log, results, watch)
+            if self._forge is not None and outcome.pid == self._forge.pid:
+                self._drop_forge()  # it was killed; what it is sent on its way out is lost
             if self._template is None or not self._said.startswith(container.UNMADE):
                 return outcome
             why = self._said[len(container.UNMADE) :].decode("utf-8", "replace")
@@ -147,10 +149,13 @@ class StartImage(StartNone):
         else:
             self.tell(why)
 
-    def _drop_template(self) -> None:
+    def _drop_forge(self) -> None:
         if self._forge is not None:
             self._forge.close()
             self._forge = None
+
+    def _drop_template(self) -> None:
+        self._drop_forge()
         if self._template is not None and self._loan is None:
             self._template.close()
         self._template = self._loan = None
