@@ -12,6 +12,7 @@ from pathlib import Path
 
 LOG = "/var/log/apptainer-starts.log"
 NAME = b"_abaco_execution_id"
+EVENTS = ("os.exec", "os.posix_spawn")
 
 
 def install() -> None:
@@ -22,7 +23,7 @@ def install() -> None:
     noted: list[bytes] = []  # by this process: what is executed if the first way fails is the same
 
     def note(event: str, arguments: tuple[object, ...]) -> None:
-        if event != "os.exec" or noted or not isinstance(arguments[2], dict):
+        if event not in EVENTS or noted or not isinstance(arguments[2], dict):
             return
         execution = arguments[2].get(NAME)
         if execution is not None:
