@@ -96,7 +96,8 @@ def _be_forge(make: Make, ours: socket.socket, theirs: socket.socket) -> None:
 
 
 def _serve(make: Make, requests: socket.socket, keeper: Keeper) -> None:
-    while not keeper.is_stuck():
+    is_stuck = False
+    while not is_stuck:
         request = _receive(requests)
         if request is None:
             return
@@ -104,6 +105,9 @@ def _serve(make: Make, requests: socket.socket, keeper: Keeper) -> None:
         with socket.socket(fileno=control) as report_to:
             start = functools.partial(make, data)
             report = keeper.keep(start, [output, marker], report_to)
+            is_stuck = keeper.is_stuck()
+            if is_stuck:
+                requests.close()  # before the worker can ask for the next
             try:
                 report_to.sendall(report)
             except BrokenPipeError:  # the worker is gone

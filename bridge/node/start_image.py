@@ -254,7 +254,7 @@ class StartImage(StartNone):
             try:
                 return Kept(self._forge.pid, self._forge.begin(request, handles), stays=True)
             except (BrokenPipeError, ConnectionResetError):  # it was killed, or stuck
-                self._forge.close()
+                self._drop_forge()
         self._forge = self._start_forge()
         return Kept(self._forge.pid, self._forge.begin(request, handles), stays=True)
 
