@@ -29,7 +29,7 @@ NODES = 2
 # lasts, as every other contender does.
 SHORT = {"target_task_s = 20 ": "target_task_s = 1 "}
 HERE = Path(__file__).parent
-INSTALLED = "/work/.peers"
+INSTALLED = "/work/peers"
 PLACE = f"/work/{USER}/bench"
 LIBRARIES = ("submitit", "parsl", "dask-jobqueue", "distributed", "hyperqueue", "parallel")
 BINDS = (
@@ -177,7 +177,7 @@ def install_peers(sandbox: Sandbox, say: Callable[[str], None]) -> None:
         say("  peers: installing them")
         engine.call(engine.build_argv(tag, files[0], HERE, args), timeout_s=BUILD_TIMEOUT_S)
     words = ["run", "--rm", "--network=none", *engine.limit_options(), "--entrypoint=tar"]
-    packed = engine.call(engine.argv(*words, tag, "-C", "/work", "-c", ".peers"), timeout_s=120)
+    packed = engine.call(engine.argv(*words, tag, "-C", "/work", "-c", "peers"), timeout_s=120)
     sandbox.run("login", ["tar", "-x", "-C", "/work"], stdin=packed.stdout, timeout_s=120)
     sandbox.run("login", ["mkdir", "-p", f"{PLACE}/drivers"], user=USER)
     for path in (HERE / "rates.py", *(HERE / "drivers").glob("*.py")):
