@@ -14,7 +14,7 @@ container runtime used as well.
 
 import os
 import shutil
-from typing import Callable, Dict, List, Mapping, Optional
+from typing import Callable, Dict, List, Optional
 
 from bridge.node import container, dialogue
 from bridge.node.capture import Capture
@@ -23,8 +23,6 @@ from bridge.node.memory import MemoryWatch
 from bridge.node.messages import Message
 from bridge.node.process import Answer, Process
 from bridge.node.results import RESULTS_SOCKET, Results, ResultsSocket
-from bridge.node.signals import Signals
-from bridge.node.spool import Array, Spool
 from bridge.node.start_none import StartNone, exit_code_of, explain, find_missing
 from bridge.node.starter import KILLED, RUNTIME_FAILED, Ending, Outcome
 from bridge.node.state import STATE_FILE, read_state, write_state
@@ -37,22 +35,13 @@ _SAID_CHARS = 2000
 class StartProcess(StartNone):
     """Starts the image's process when there is none, and hands it one message after another."""
 
-    def __init__(
-        self,
-        array: Array,
-        spool: Spool,
-        signals: Signals,
-        own_env: Dict[str, str],
-        environ: Mapping[str, str],
-    ) -> None:
-        super().__init__(array, spool, signals, own_env, environ)
-        self._process: Optional[Process] = None
-        self._memory: Optional[MemoryWatch] = None
-        self._form = dialogue.JSON
-        self._has_served = False  # whether this process has answered a message
-        self._has_state = False  # whether this process has the file of the state
-        self._has_data = False  # whether there is anything in the file of binary data
-        self._kills = 0  # processes that the kernel has killed so far, for want of memory
+    _process: Optional[Process] = None
+    _memory: Optional[MemoryWatch] = None
+    _form = dialogue.JSON
+    _has_served = False  # whether this process has answered a message
+    _has_state = False  # whether this process has the file of the state
+    _has_data = False  # whether there is anything in the file of binary data
+    _kills = 0  # processes that the kernel has killed so far, for want of memory
 
     def run(
         self,
