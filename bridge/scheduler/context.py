@@ -63,6 +63,7 @@ class ClusterContext:
         at: called with the name of each point at which a crash is tested.
         counts: what is known of the lengths of queues.
         memory: what planning remembers from round to round.
+        harvested: when the journals of each array were read.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ClusterContext:
     at: Callable[[str], None] = no_hook
     counts: QueueCounts = field(default_factory=QueueCounts)
     memory: PlanMemory = field(default_factory=PlanMemory)
+    harvested: dict[str, float] = field(default_factory=dict)
 
     @property
     def whole(self) -> SiteContext:

@@ -28,12 +28,15 @@ from bridge.scheduler.hot import note_given
 from bridge.scheduler.idle import start_leaving
 from bridge.scheduler.inbox import bound_chunks, put_staged
 from bridge.scheduler.submit import write_chunk
+from bridge.scheduler.turns import take_turns
 
 log = logging.getLogger(__name__)
 
+FEED_S = 0.2  # for all arrays, in one round
+
 
 def feed_tick(context: ClusterContext) -> int:
-    """Bring every bound chunk to its workers; return to how many arrays."""
+    """Bring bound chunks to their workers while there is time; return how many arrays waited."""
     with context.database.read() as session:
         arrays = session.scalars(
             select(Array).where(
@@ -43,7 +46,7 @@ def feed_tick(context: ClusterContext) -> int:
                 Array.fed_chunks < Array.chunk_count,
             )
         ).all()
-    for array in arrays:
+    for array in take_turns(arrays, step_s=FEED_S):
         try:
             _feed(context, array)
         except (BridgeError, ValueError) as error:

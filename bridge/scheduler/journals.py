@@ -24,6 +24,7 @@ from bridge.sessions import UserSession
 log = logging.getLogger(__name__)
 
 _JOURNAL = re.compile(r"([0-9]{1,7}\.[0-9]{1,4})\.(?:jsonl|fenced)\Z")
+HARVEST_S = 0.25  # for the journals of all arrays, in one round
 READ_BYTES = 2 * MAX_LINE_BYTES
 SLACK_BYTES = 1 << 16
 AT_ONCE, AT_ONCE_BYTES = 256, 8 << 20  # journals that one call reads, and how much of them
@@ -37,7 +38,7 @@ RESULT_BYTES = 16 << 20
 def harvest_tick(
     context: ClusterContext, *, with_idle: bool = True, only: Collection[str] | None = None
 ) -> None:
-    """Read the journals of every running array.
+    """Read the journals of every running array, as many as there is time for.
 
     Args:
         context: the cluster.
@@ -53,7 +54,8 @@ def harvest_tick(
         if only is not None:
             query = query.where(Array.id.in_(only))
         arrays = session.scalars(query).all()
-    for array in take_turns(arrays):
+    served = context.harvested if only is None else None
+    for array in take_turns(arrays, step_s=HARVEST_S, served=served):
         try:
             read_journals(context, context.session(array), array)
         except SessionError as error:

@@ -51,7 +51,7 @@ def plan_tick(context: ClusterContext) -> list[str]:
     show_waits(context.database, context.name, todo.waits, context.memory)
     _settle_others(context, queues, now)
     for feed in todo.feeds:
-        with context.database.begin() as session:
+        with context.database.begin_in_turn() as session:
             bind_feed(session, context, feed, queues.recipes, now)
     tokens = _record_plans(context, queues, todo, now)
     for actor in asked:
@@ -135,7 +135,7 @@ def _record_plans(
         key = (plan.actor_id, plan.username)
         if key not in queues.recipes:
             continue
-        with context.database.begin() as session:
+        with context.database.begin_in_turn() as session:
             tokens.append(record_plan(session, context, plan, now))
         context.memory.note_served(key, now)
         if monotonic_s() >= until:

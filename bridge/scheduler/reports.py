@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
-from bridge.clock import monotonic_s
 from bridge.db import IS_OPEN, Array, Execution, Worker
 from bridge.errors import FileRefused
 from bridge.harvest import Finished, Progress, Record, Report, Results, apply_reports
@@ -70,8 +69,7 @@ class Reports:
             return
         limits, now = self._context.site.limits, self._context.clock.now()
         ids = [worker_id(self._array.id, part.worker) for part in parts]
-        begun = monotonic_s()
-        with self._context.database.begin() as session:
+        with self._context.database.begin_in_turn() as session:
             array = session.get_one(Array, self._array.id)
             # Held, so that none of them is asked for by itself.
             held = session.scalars(select(Worker).where(Worker.id.in_(ids))).all()
@@ -82,7 +80,6 @@ class Reports:
                 reports.append(Report(worker, part.records))
             apply_reports(session, array, reports, logs, limits, now)
             del held
-        self._context.database.give_way(monotonic_s() - begun)
         self.workers.update({report.worker.name: report.worker for report in reports})
 
 

@@ -2,13 +2,15 @@
 
 What lies in a spool is its owner's to write, and reading it costs the bridge time: a journal of
 garbage, a name for every number, a million records. So no owner takes more than a share of a tick;
-what is left over is looked at in the next one. Arrays take turns in no order, lest the same ones
-were left over each time.
+what is left over is looked at in the next one. Nor do all together, where a step of a round has a
+time of its own, lest a round took long: then those begin in the next whose turn was longest ago.
+Else arrays take turns in no order, lest the same ones were left over each time.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from random import SystemRandom
@@ -29,18 +31,35 @@ def shuffled(things: Sequence[T]) -> list[T]:
     return _random.sample(things, len(things))
 
 
-def take_turns(arrays: Sequence[Array], share_s: float = SHARE_S) -> Iterator[Array]:
+def take_turns(
+    arrays: Sequence[Array],
+    share_s: float = SHARE_S,
+    step_s: float = math.inf,
+    served: dict[str, float] | None = None,
+) -> Iterator[Array]:
     """Yield the arrays of every owner whose share of this tick is not used up.
 
     The time between two of them is taken for what the first one cost.
+
+    Args:
+        arrays: whose turn it is.
+        share_s: an owner's share of the tick.
+        step_s: time for all.
+        served: when each array had its turn, by its id; kept up here.
     """
     used_s: dict[str, float] = defaultdict(float)
     left_over = 0
-    for array in shuffled(arrays):
+    served = {} if served is None else served
+    for gone in served.keys() - {array.id for array in arrays}:
+        del served[gone]
+    until = monotonic_s() + step_s
+    for array in sorted(shuffled(arrays), key=lambda one: served.get(one.id, 0.0)):
+        if monotonic_s() >= until:
+            break
         if used_s[array.username] >= share_s:
             left_over += 1
             continue
-        begun = monotonic_s()
+        begun = served[array.id] = monotonic_s()
         yield array
         used_s[array.username] += monotonic_s() - begun
     if left_over:
