@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from bridge.sandbox.demo import POSTERS
+from bridge.sandbox.demo import POSTERS, USER
 from tests.bench.peers.loops import cycle
 from tests.bench.peers.rates import Rate, measure_rate
 from tests.bench.peers.stage import SLOTS, Stage, compare_labels
@@ -20,6 +20,7 @@ MOST = 50_000
 POLL_S = 0.25
 TIMEOUT_S = 240.0
 OPEN = '["SUBMITTED","RUNNING"]'
+SPOOLS = f"/scratch/{USER}/.bridge/sandbox"
 
 
 class Bridge:
@@ -88,8 +89,13 @@ class Bridge:
         """See that all ended as they should; note the rate from first start to last end.
 
         Raises:
-            RuntimeError: an execution failed, or has another label than the classifier's own.
+            RuntimeError: an execution failed, or has another label than the classifier's own; or
+                its worker started containers in another way than it was to.
         """
+        grep = ["grep", "--recursive", "--no-messages", "--max-count=1", '"t":"fell_back"', SPOOLS]
+        fell_back = self._stage.sandbox.run("login", grep, user=USER, check=False).stdout
+        if fell_back:
+            raise RuntimeError(f"bridge, {self.reuse}: {fell_back}")
         good = self._count(status="COMPLETE", exitCode="0")
         if good != len(self.posted):
             raise RuntimeError(
