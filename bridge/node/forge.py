@@ -5,6 +5,10 @@ costs. Between the worker and its forge is a stream socket: each request is the 
 (4 bytes, the most significant first), the text, and three descriptors with its beginning: where the
 container's output and its marker go, and the control of this one container, which speaks as any
 keeper's. The end of the stream tells the forge to go.
+
+Forking touches some 300 pages of the interpreter in forge and container, a seventh of a short
+message. A forge that loads less than the worker (forked before the worker's modules) touches as
+many: no faster.
 """
 
 import array

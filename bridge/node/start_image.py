@@ -16,6 +16,10 @@ dies is made anew once.
 The workers of an array task with slots have one template in common, so that its image is mounted,
 read and cached once. It is made before they are forked, and each has a folder of its own in it. One
 that cannot use it any more makes its own.
+
+An image unpacked in the node's memory (unsquashfs) was tried instead of its file server: messages
+are a tenth faster then (`/bin/true`, Python and the classifier alike), from the moment it is there;
+it takes some hundred messages of each worker to earn that, and memory that the job has to ask for.
 """
 
 import errno
