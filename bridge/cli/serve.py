@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import Any
@@ -70,6 +71,15 @@ class _JsonLogger(Logger):  # type: ignore[misc]
         self.error_log.propagate = True
 
 
+def _keep_what_is_loaded(_worker: object) -> None:
+    """Leave the program itself out of garbage collection from now on.
+
+    Looking through all of it takes some 60 ms, in which nobody is answered, and finds nothing.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 class Server(BaseApplication):  # type: ignore[misc]
     """Gunicorn with threads, set from code alone."""
 
@@ -87,6 +97,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             # default, meets them in the middle of a request.
             "keepalive": 75,
             "control_socket_disable": True,
+            "post_worker_init": _keep_what_is_loaded,
         }
         super().__init__()
 
