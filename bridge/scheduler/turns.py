@@ -3,16 +3,18 @@
 What lies in a spool is its owner's to write, and reading it costs the bridge time: a journal of
 garbage, a name for every number, a million records. So no owner takes more than a share of a tick;
 what is left over is looked at in the next one. Nor do all together, where a step of a round has a
-time of its own, lest a round took long: then those begin in the next whose turn was longest ago.
-Else arrays take turns in no order, lest the same ones were left over each time.
+time of its own, lest a round took long: in the next those owners begin whose turn was longest ago,
+each with one array, however many there are. Else arrays take turns in no order, lest the same ones
+were left over each time.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import SystemRandom
 from typing import TypeVar
 
@@ -53,7 +55,7 @@ def take_turns(
     for gone in served.keys() - {array.id for array in arrays}:
         del served[gone]
     until = monotonic_s() + step_s
-    for array in sorted(shuffled(arrays), key=lambda one: served.get(one.id, 0.0)):
+    for array in _order(arrays, served):
         if monotonic_s() >= until:
             break
         if used_s[array.username] >= share_s:
@@ -66,3 +68,13 @@ def take_turns(
         owners = sorted(name for name, spent_s in used_s.items() if spent_s >= share_s)
         facts = {"owners": owners, "arrays": left_over}
         log.warning("arrays wait for the next round", extra={"facts": facts})
+
+
+def _order(arrays: Sequence[Array], served: Mapping[str, float]) -> list[Array]:
+    """Return one array of each owner, then a second of each that has one, and so on."""
+    by_owner: dict[str, list[Array]] = defaultdict(list)
+    for array in sorted(shuffled(arrays), key=lambda one: served.get(one.id, 0.0)):
+        by_owner[array.username].append(array)
+    owners = sorted(by_owner.values(), key=lambda of_one: served.get(of_one[-1].id, 0.0))
+    rows = itertools.zip_longest(*owners)
+    return [array for row in rows for array in row if array is not None]

@@ -53,3 +53,25 @@ def test_arrays_that_are_gone_are_forgotten() -> None:
     served = {"gone": 1.0}
     list(take_turns(make_arrays("alice"), served=served))
     assert set(served) == {"alice-0"}
+
+
+def test_one_whose_arrays_each_take_all_the_time_keeps_nobody_from_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(turns, "monotonic_s", lambda: now[0])
+    arrays = make_arrays(*["mallory"] * 20, "alice", "bob")
+    served: dict[str, float] = {}
+
+    rounds = []
+    for _ in range(6):
+        now[0] += 1.0
+        owners = []
+        for array in take_turns(arrays, step_s=0.25, served=served):
+            owners.append(array.username)
+            now[0] += 2.0 if array.username == "mallory" else 0.01
+        rounds.append(owners)
+
+    late = rounds[1:]  # in the first, all are alike
+    assert all({"alice", "bob"} <= set(owners) for owners in late)
+    assert all(owners.count("mallory") <= 1 for owners in late)
