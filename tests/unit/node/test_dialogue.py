@@ -108,11 +108,11 @@ def test_what_a_process_said_is_shown_in_one_short_line():
 
 
 def test_usage_of_a_process_that_is_gone_is_what_was_read_last():
-    child = subprocess.Popen(["sleep", "60"])
-    usage = UsageOf(child.pid)
-    before = usage.read()
-    child.kill()
-    child.wait()
+    with subprocess.Popen(["sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()  # by then it has used something
+        usage = UsageOf(child.pid)
+        before = usage.read()
+        child.kill()
 
     assert before.cpu_ns > 0
     assert usage.read() == before
