@@ -358,14 +358,25 @@ def _left_to_grow(arrays: Sequence[Live], tasks: int) -> float:
 
 
 def _feed(queue: Waiting, arrays: Sequence[Live], done: Round) -> int:
-    """Give messages to arrays that run, those with the least to do first; return how many."""
+    """Give messages to arrays that run, so that all workers have as much to do; return how many."""
     left = queue.count
     # None waits behind a long one: it would start sooner at whichever worker is free first.
     each = math.ceil(AHEAD_S / queue.each_s) + (queue.each_s < AHEAD_S)
-    for live in sorted(arrays, key=lambda a: (a.open_count / max(1, a.workers), a.array_id)):
-        ahead = min(each * live.workers, MOST_OUT)
-        count = min(left, live.room, ahead - live.open_count)
-        if count > 0 and live.open_count <= max(ahead / 2, live.workers - 1):
+    ahead_of = {live.array_id: min(each * live.workers, MOST_OUT) for live in arrays}
+    hungry = [
+        live
+        for live in arrays
+        if live.room > 0 and live.open_count <= max(ahead_of[live.array_id] / 2, live.workers - 1)
+    ]
+    workers = sum(live.workers for live in hungry)
+    open_count = sum(live.open_count for live in hungry)
+    for live in sorted(hungry, key=lambda a: (a.open_count / max(1, a.workers), a.array_id)):
+        share = math.ceil((left + open_count) * live.workers / max(1, workers))
+        workers -= live.workers
+        open_count -= live.open_count
+        most = min(share, ahead_of[live.array_id]) - live.open_count
+        count = min(left, live.room, most)
+        if count > 0:
             left -= count
             chunks = plan_chunks(count, live.workers, queue.mean_run_s, behind=left)
             done.feeds.append(Feed(live.array_id, chunks))

@@ -316,6 +316,11 @@ class TestArraysThatRun:
         arrays = [live(array_id="r1", open_count=1), live(array_id="r2")]
         assert plan_round([waiting()], arrays, RULES).feeds == [Feed("r2", (1,))]
 
+    def test_all_get_as_much_to_do(self) -> None:
+        lives = [live(array_id="a", workers=1, open_count=1), live(array_id="b", workers=3)]
+        feeds = plan_round([waiting(39, mean_run_s=0.1)], lives, RULES).feeds
+        assert {feed.array_id: sum(feed.chunk_sizes) for feed in feeds} == {"a": 9, "b": 30}
+
     def test_another_user_s_are_not_for_this_one(self) -> None:
         done = plan_round([waiting()], [live(username="bob")], RULES)
         assert done.feeds == []
