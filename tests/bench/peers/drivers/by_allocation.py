@@ -43,9 +43,11 @@ def run_share(folder: Path) -> None:
     share.write_text(f"#!/bin/bash\n{script}")
     share.chmod(0o755)
     size = [f"--nodes={NODES}", "--ntasks-per-node=1", f"--cpus-per-task={EACH}"]
-    done = subprocess.run(["srun", *size, share], capture_output=True, text=True, check=False)
+    done = subprocess.run(["srun", *size, share], capture_output=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{REQUEST['mode']}: exit code {done.returncode}, {done.stderr[-800:]}")
+        # Of several tasks, whose output srun may mix in the midst of a letter.
+        said = done.stderr.decode(errors="replace")[-800:]
+        raise SystemExit(f"{REQUEST['mode']}: exit code {done.returncode}, {said}")
 
 
 def run(count: int) -> float:
