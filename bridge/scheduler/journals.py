@@ -24,7 +24,7 @@ from bridge.sessions import UserSession
 log = logging.getLogger(__name__)
 
 _JOURNAL = re.compile(r"([0-9]{1,7}\.[0-9]{1,4})\.(?:jsonl|fenced)\Z")
-HARVEST_S = 0.25  # for the journals of all arrays, in one round
+HARVEST_S = 0.2  # for the journals of all arrays, in one round
 READ_BYTES = 2 * MAX_LINE_BYTES
 SLACK_BYTES = 1 << 16
 AT_ONCE, AT_ONCE_BYTES = 256, 8 << 20  # journals that one call reads, and how much of them
