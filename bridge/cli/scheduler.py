@@ -12,6 +12,7 @@ import click
 
 from bridge import logs
 from bridge.auth import load_secret_box
+from bridge.cli.loaded import keep_what_is_loaded
 from bridge.cli.reload import note_reload, read_site, refuse_reload
 from bridge.clock import SystemClock
 from bridge.db import Database
@@ -59,6 +60,7 @@ def scheduler(service_user: str) -> None:
     for context in contexts:
         _check_slurm(context)
     loop = SchedulerLoop(contexts, SchedulerLease(database, SystemClock()))
+    keep_what_is_loaded()
     loop.start()
     while orders.get() == signal.SIGHUP:
         site = _reload(settings, site, loop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from typing import Any
@@ -16,6 +15,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from bridge import logs
 from bridge.api import create_app
 from bridge.cli.connections import TimedWorker
+from bridge.cli.loaded import keep_what_is_loaded
 from bridge.cli.reload import note_reload, read_site, refuse_reload
 from bridge.db import Database
 from bridge.db.upgrade import check
@@ -71,15 +71,6 @@ class _JsonLogger(Logger):  # type: ignore[misc]
         self.error_log.propagate = True
 
 
-def _keep_what_is_loaded(_worker: object) -> None:
-    """Leave the program itself out of garbage collection from now on.
-
-    Looking through all of it takes some 60 ms, in which nobody is answered, and finds nothing.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 class Server(BaseApplication):  # type: ignore[misc]
     """Gunicorn with threads, set from code alone."""
 
@@ -97,7 +88,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             # default, meets them in the middle of a request.
             "keepalive": 75,
             "control_socket_disable": True,
-            "post_worker_init": _keep_what_is_loaded,
+            "post_worker_init": lambda _worker: keep_what_is_loaded(),
         }
         super().__init__()
 

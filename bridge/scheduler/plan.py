@@ -31,7 +31,7 @@ from bridge.services.accounts import ask_again
 # Queues without an array that one round looks into.
 QUEUES_AT_ONCE = 100
 # After so long a round makes no further array, seconds.
-PLANS_S = 0.2
+PLANS_S = 0.1
 # For so long a queue is not looked into whose messages could not run, where many others wait.
 BARRED = timedelta(seconds=5)
 

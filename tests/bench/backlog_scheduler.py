@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from bridge.cli.loaded import keep_what_is_loaded
 from bridge.clock import SystemClock
 from bridge.core.statuses import ExecutionStatus
 from bridge.db import Database, Execution
@@ -111,6 +112,7 @@ def main() -> None:
     workers, others = Workers(world), _other_ticks(world)
     rounds: list[float] = []
     slowest = dict.fromkeys(others, 0.0)
+    keep_what_is_loaded()  # as the command does
     end = time.monotonic() + float(seconds)
     while (begun := time.monotonic()) < end:
         rounds.append(_timed(loop.work))
