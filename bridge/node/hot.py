@@ -9,9 +9,9 @@ the messages open (inotify(7)), and has the kernel copy those: a change of a fil
 they are makes it. Their content and all that a container can see stays as it was, but for the time
 of the change, the inode's number and a folder's number of links.
 
-That costs half a second once; it begins when a worker has run so many messages that more are
-likely. No message waits for it, and where it cannot be done (a root that cannot be written, no
-watches left), nothing has changed.
+That costs a third of a second once; it begins when a worker has run messages for a while, so that
+more are likely. No message waits for it, and where it cannot be done (a root that cannot be
+written, no watches left), nothing has changed.
 
 A file with several names stays in the image, since a copy would have one. The mounts of the
 template are not looked at, nor touched.
@@ -33,7 +33,7 @@ from bridge.node import inside, linux
 from bridge.node.keeper import SIGNALS
 from bridge.node.template import Look
 
-BEGIN_AFTER = 16  # messages of a worker
+BEGIN_AFTER_S = 1.0  # since the first message of a worker ended: as much may well follow
 WATCHED = 4  # messages whose files are noted
 MOST_BYTES = 16 << 20  # it is memory of the job, like the message's
 MOST_FOLDERS = 10_000  # so many take 1.5 s, and some 25 MiB of the kernel's while they are watched

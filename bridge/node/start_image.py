@@ -32,7 +32,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 from bridge.node import container, inside, keeper, linux
 from bridge.node.capture import Capture
 from bridge.node.forge import Forge
-from bridge.node.hot import BEGIN_AFTER, HotFiles
+from bridge.node.hot import BEGIN_AFTER_S, HotFiles
 from bridge.node.memory import MemoryWatch
 from bridge.node.messages import Message
 from bridge.node.results import Results, ResultsSocket
@@ -72,7 +72,7 @@ class StartImage(StartNone):
     _forge: Optional[Forge] = None
     _arguments: Dict[str, int]
     _hot_files: Optional[HotFiles] = None
-    _has_run = 0
+    _warm_at: Optional[float] = None
     _remakes_left = 1
     _loan: Optional[Loan] = None
     _folder = ""  # of its own, in the files that a template shows
@@ -159,11 +159,14 @@ class StartImage(StartNone):
 
     def _warm(self) -> None:
         """Have the files copied that the next messages open; once, by one of a template's users."""
-        self._has_run += 1
         if self._hot_files is not None and not self._hot_files.tell():
             self._drop_hot_files()
-        if self._has_run != BEGIN_AFTER or self._template is None:
+        now = time.monotonic()
+        if self._warm_at is None:
+            self._warm_at = now + BEGIN_AFTER_S
+        if now < self._warm_at or self._template is None:
             return
+        self._warm_at = float("inf")
         try:
             if self._loan is not None:
                 os.mkdir(self._loan.files + "/hot", 0o700)
