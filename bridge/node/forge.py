@@ -8,7 +8,7 @@ keeper's. The end of the stream tells the forge to go.
 
 Forking touches some 300 pages of the interpreter in forge and container, a seventh of a short
 message. A forge that loads less than the worker (forked before the worker's modules) touches as
-many: no faster.
+many: no faster. Nor is it to have the kernel map the interpreter's code at once (madvise(2)).
 """
 
 import array

@@ -5,8 +5,9 @@ and keyrings of its own, the image's environment, the owner's ids, the site's bi
 modes. What is different: the image's own start scripts have run once for all messages of a worker,
 so they do not see a message's variables; /etc/resolv.conf is as it was when the worker began; the
 job's session keyring (AFS) is not handed on, since what one message leaves there the next would
-find; a message's use of the processor and of files is counted without Apptainer's, and without the
-image's file server. The network is the host's both ways, abstract sockets too.
+find; a file of the image that messages open often has another time of change; a message's use of
+the processor and of files is counted without Apptainer's, and without the image's file server. The
+network is the host's both ways, abstract sockets too.
 
 Where a node cannot do this (no user namespaces, no overlay in them, no FUSE, a system call that is
 missing), or the runtime does something to its containers that cannot be done again, the worker says
