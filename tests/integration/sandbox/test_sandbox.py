@@ -47,9 +47,13 @@ def labelled(sandbox: Sandbox) -> list[str]:
 
 
 def wait_for_job(sandbox: Sandbox, job_id: str, state: str = "COMPLETED") -> None:
-    """Wait until accounting says that the job ended as it should."""
+    """Wait until accounting says that the job ended as it should.
+
+    A slurmctld that was killed before it started the job looks at its queue again after a minute
+    (slurm.conf, sched_interval).
+    """
     argv = ["sacct", "-X", "-n", "-P", "-j", job_id, "-o", "state"]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while (found := sandbox.run("login", argv).stdout.strip()) != state:
         assert time.monotonic() < deadline, f"job {job_id} is {found}"
         time.sleep(0.2)

@@ -11,12 +11,20 @@ import pytest
 
 from bridge.clock import ManualClock
 from bridge.db import Database
+from bridge.scheduler import feed, journals, plan
 from bridge.sessions import SessionPool
 from bridge.sessions.openers import local_opener
 from bridge.sessions.program import AgentProgram
 from bridge.sites import Site
 from tests.factories.sites import make_site
 from tests.unit.scheduler.world import World
+
+
+@pytest.fixture(autouse=True)
+def _rounds_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a round do all of its work, however slow the machine; short ones have tests."""
+    for module, name in ((plan, "PLANS_S"), (feed, "FEED_S"), (journals, "HARVEST_S")):
+        monkeypatch.setattr(module, name, 60.0)
 
 
 @pytest.fixture(scope="session")
