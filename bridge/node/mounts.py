@@ -41,9 +41,9 @@ class Mount(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One mount to make: `how` is BIND, NEW or COPY; the rest as mount(2) takes it for NEW.
+    """One mount to make: `how` is MOVE, BIND, NEW or COPY; the rest as mount(2) takes it for NEW.
 
-    A BIND with `whole` takes all that is mounted below along, also what came there since (autofs).
+    MOVE takes all that is mounted below along, also what came there since (autofs).
     """
 
     how: str

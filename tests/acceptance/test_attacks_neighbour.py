@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
 ALICE, SCIENCE, BRIDGE = 2001, 3000, 990
 NODES = ("login", "c1", "c2")
-RUNS_S = 90
+RUNS_S = 240
 # All that may be in the environment of the worker: what Slurm and its launchers set (srun(1),
 # sbatch(1), --export=NIL), and the job's own user.
 OF_SLURM = re.compile(
