@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
-demo: setup  ## Classify 500 digits on a real Slurm cluster in containers; leaves it running
+demo: setup  ## Classify 600 digits on a real Slurm cluster in containers; leaves it running
 	$(SUDO) $(BIN)/bridge demo
 
 test: setup  ## Run the whole test suite, real cluster included
@@ -23,7 +23,7 @@ format: setup  ## Write the code in the one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## Measure the bridge against what it could be at best; ONLY="part ..." measures some; writes build/bench.json
+bench: setup  ## Measure the bridge beside its peers; ONLY="part ..." measures some; writes build/bench.json
 	$(SUDO) PEERS="$(PEERS)" WORKLOADS="$(WORKLOADS)" BENCH_SECONDS="$(BENCH_SECONDS)" \
 	  $(BIN)/python -m tests.bench $(ONLY)
 
