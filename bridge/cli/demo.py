@@ -1,4 +1,4 @@
-"""``bridge demo``: the sandbox, the bridge on it, and 500 digits through both."""
+"""``bridge demo``: the sandbox, the bridge on it, and 600 digits through both."""
 
 from __future__ import annotations
 
