@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -109,12 +110,14 @@ def test_what_a_process_said_is_shown_in_one_short_line():
 
 def test_usage_of_a_process_that_is_gone_is_what_was_read_last():
     with subprocess.Popen(["sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as child:
-        child.stdout.readline()  # by then it has used something
+        child.stdout.readline()
         usage = UsageOf(child.pid)
-        before = usage.read()
+        while (before := usage.read()).cpu_ns == 0:  # the kernel may count a moment later
+            time.sleep(0.01)
         child.kill()
 
-    assert before.cpu_ns > 0
+    assert before.max_rss_kib > 0
+    assert before.io_bytes > 0
     assert usage.read() == before
     assert UsageOf(child.pid).read() == UsageOf(0).read() == Usage()
     usage.close()
